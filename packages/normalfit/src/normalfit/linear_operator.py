@@ -1,0 +1,174 @@
+"""LinearOperator: a matrix-free A with its adjoint.  FunctionOperator wraps two callables."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from normalfit.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from normalfit.grid import Grid, Patch
+
+
+class LinearOperator(abc.ABC):
+    """A linear map ``A`` from volumes to measurements, known only by what it does.
+
+    A subclass sets `domain` and `range` and implements `_forward` and `_adjoint` on tensors
+    with exactly one batch axis. The public methods check shapes, take any number of leading
+    batch axes, keep dtype and device, and are differentiable: the backward pass of one
+    direction is the other, and stores nothing.
+
+    Attributes
+    ----------
+    domain
+        Grid of ``x``.
+    range
+        Grid of ``y = A x``.
+    has_exact_adjoint
+        Whether `adjoint` is the exact adjoint of `forward` (ASTRA's 3-D pair is not).
+    """
+
+    domain: Grid
+    range: Grid
+    has_exact_adjoint: bool = True
+
+    @abc.abstractmethod
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(batch, *domain.shape)`` to ``(batch, *range.shape)``."""
+
+    @abc.abstractmethod
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Map ``(batch, *range.shape)`` to ``(batch, *domain.shape)``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``A x``, shape ``(..., *range.shape)``, for x ``(..., *domain.shape)``.
+
+        Raises
+        ------
+        InputError
+            The trailing axes of `x` are not the domain.
+        """
+        _check_shape("x", x, self.domain)
+        return _Apply.apply(x, self._forward, self._adjoint, self.domain.num_axes)
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Return ``A* y``, shape ``(..., *domain.shape)``, for y ``(..., *range.shape)``.
+
+        Raises
+        ------
+        InputError
+            The trailing axes of `y` are not the range.
+        """
+        _check_shape("y", y, self.range)
+        return _Apply.apply(y, self._adjoint, self._forward, self.range.num_axes)
+
+    def normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``N x = A*A x``, same shape as `x`; costs one forward and one adjoint."""
+        return self.adjoint(self.forward(x))
+
+    def restricted(self, patch: Patch) -> LinearOperator:
+        """Return ``A Pᵀ``: the operator on one patch, everything else zero.
+
+        Its `normal` is exactly ``P A*A Pᵀ``. Its range holds at least the measurements that
+        the patch meets, and may leave out the others. This fallback embeds the patch into
+        the whole domain; operators of which a patch sees only a part override it.
+
+        Raises
+        ------
+        InputError
+            The patch does not lie inside the domain.
+        """
+        return _EmbeddedOperator(self, patch)
+
+
+class FunctionOperator(LinearOperator):
+    """A linear operator made of two callables.
+
+    Parameters
+    ----------
+    domain, range
+        Grids of ``x`` and of ``y``.
+    forward, adjoint
+        Callables on tensors of shape ``(*domain.shape)`` and ``(*range.shape)``, or with one
+        leading batch axis if `batched`. That they are linear and each other's adjoint is not
+        checked here; `normalfit check` does.
+    """
+
+    def __init__(
+        self,
+        domain: Grid,
+        range: Grid,  # noqa: A002 - the field's word, and the attribute's name
+        forward: Callable[[torch.Tensor], torch.Tensor],
+        adjoint: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        batched: bool = False,
+    ) -> None:
+        self.domain = domain
+        self.range = range
+        self._forward_function = forward if batched else _over_batch(forward)
+        self._adjoint_function = adjoint if batched else _over_batch(adjoint)
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._forward_function(x)
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self._adjoint_function(y)
+
+
+class _EmbeddedOperator(LinearOperator):
+    """``A Pᵀ`` by writing the patch into zeros: exact for any operator, at full cost."""
+
+    def __init__(self, operator: LinearOperator, patch: Patch) -> None:
+        patch.check_inside(operator.domain.shape)
+        self.domain = type(operator.domain)(patch.shape, operator.domain.voxel_mm)
+        self.range = operator.range
+        self.has_exact_adjoint = operator.has_exact_adjoint
+        self._operator = operator
+        self._patch = patch
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._operator.forward(self._patch.embed(x, self._operator.domain.shape))
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self._patch.extract(self._operator.adjoint(y))
+
+
+class _Apply(torch.autograd.Function):
+    """A linear map whose backward pass is its adjoint (real or complex)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch gives the context no public type
+        x: torch.Tensor,
+        apply: Callable[[torch.Tensor], torch.Tensor],
+        transposed: Callable[[torch.Tensor], torch.Tensor],
+        num_axes: int,
+    ) -> torch.Tensor:
+        ctx.maps = apply, transposed
+        batch = x.shape[: x.ndim - num_axes]
+        result = apply(x.detach().reshape(-1, *x.shape[x.ndim - num_axes :]))
+        ctx.num_axes = result.ndim - 1
+        return result.reshape(*batch, *result.shape[1:])
+
+    @staticmethod
+    def backward(  # type: ignore[override] # torch declares *args
+        ctx: Any,  # noqa: ANN401
+        gradient: torch.Tensor,
+    ) -> tuple[torch.Tensor, None, None, None]:
+        apply, transposed = ctx.maps
+        return _Apply.apply(gradient, transposed, apply, ctx.num_axes), None, None, None
+
+
+def _over_batch(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:  # noqa: ANN401
+    return lambda batch: torch.stack([function(x) for x in batch])
+
+
+def _check_shape(name: str, x: torch.Tensor, grid: Grid) -> None:
+    if tuple(x.shape[-grid.num_axes :]) != grid.shape:
+        msg = f"{name} must have the trailing shape {grid.shape}, got {tuple(x.shape)}"
+        raise InputError(msg)
