@@ -1,0 +1,172 @@
+"""OperatorSpec: the checked description of an operator, from YAML or from a stored document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from pydantic import ValidationError
+
+from normalfit.errors import InputError
+from normalfit.specs.array_file import read_array_file
+from normalfit.specs.cone_beam import ConeBeamSpec
+from normalfit.specs.deconvolution import DeconvolutionSpec
+from normalfit.specs.fingerprint import fingerprint
+from normalfit.specs.inpainting import InpaintingSpec
+from normalfit.specs.operator_config import Attachments
+from normalfit.specs.parallel_beam import ParallelBeamSpec
+from normalfit.specs.problems import Problem, problem, problems_of, refuse
+from normalfit.specs.python_function import PythonFunctionSpec
+from normalfit.specs.quantities import Backend
+from normalfit.specs.yaml_mapping import read_yaml_mapping
+
+if TYPE_CHECKING:
+    from normalfit.grid import Grid
+    from normalfit.linear_operator import LinearOperator
+
+Config = ConeBeamSpec | ParallelBeamSpec | DeconvolutionSpec | InpaintingSpec | PythonFunctionSpec
+CONFIGS: dict[str, type[Config]] = {
+    get_args(config.model_fields["kind"].annotation)[0]: config for config in get_args(Config)
+}
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorSpec:
+    """A checked operator description; compare two by their fingerprints.
+
+    Parameters
+    ----------
+    config
+        The keys, checked and completed with their defaults.
+    arrays
+        Contents of the files that the keys name, by key; read-only.
+    folder
+        Folder of the YAML file, where a Python function is looked for; None if there is none.
+    """
+
+    config: Config
+    arrays: Mapping[str, np.ndarray]
+    folder: Path | None = None
+
+    @property
+    def kind(self) -> str:
+        """Kind of the operator."""
+        return self.config.kind
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the operator is, in hex; the same whatever its backend."""
+        return fingerprint(self.document(), self.arrays)
+
+    @property
+    def grid(self) -> Grid:
+        """Domain of the operator. Kind `python` is built for it, the others are not."""
+        grid = self.config.grid
+        return self.build().domain if grid is None else grid
+
+    def document(self) -> dict[str, Any]:
+        """Return the keys as JSON values; `spec_from_document` takes them, with `arrays`."""
+        return self.config.model_dump(mode="json", exclude_none=True)
+
+    def build(self, backend: str | None = None) -> LinearOperator:
+        """Build the operator; imports torch.
+
+        Parameters
+        ----------
+        backend
+            Replaces the spec's `backend`; kinds without that key ignore it.
+
+        Raises
+        ------
+        InputError
+            `backend` is unknown, or the operator refuses its description.
+        BackendError
+            The backend is not available.
+        """
+        if backend not in (None, *get_args(Backend)):
+            msg = f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}"
+            raise InputError(msg)
+        config = self.config
+        if backend is not None and "backend" in type(config).model_fields:
+            config = config.model_copy(update={"backend": backend})
+        return config.build(Attachments(self.arrays, self.folder))
+
+
+def load_spec(path: Path | str) -> OperatorSpec:
+    """Read an operator's YAML file and the files that it names, relative to its folder.
+
+    Raises
+    ------
+    InputError
+        The file is missing or no YAML mapping, or keys or files do not meet their
+        requirements; the message lists every problem as ``path: key: problem, got value``.
+    """
+    path = Path(path)
+    document = read_yaml_mapping(path)
+    arrays: dict[str, np.ndarray] = {}
+    problems: list[Problem] = []
+    for key in _config_class(document, str(path)).file_keys:
+        name = document.get(key)
+        if not isinstance(name, str) or not name:
+            continue  # left out, or a problem that the check of the keys reports
+        try:
+            arrays[key] = read_array_file(path.parent / name)
+        except ValueError as error:
+            problems.append(problem(key, str(error), name))
+    return _checked(document, arrays, problems, str(path), path.parent)
+
+
+def spec_from_document(
+    document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> OperatorSpec:
+    """Return the spec whose `document()` and `arrays` these are; no file is read.
+
+    Raises
+    ------
+    InputError
+        As `load_spec`, or an array is missing.
+    """
+    place = "stored operator"
+    keys = [k for k in _config_class(document, place).file_keys if isinstance(document.get(k), str)]
+    problems = [Problem(k, "must come with its array, got none") for k in keys if k not in arrays]
+    present = {key: arrays[key] for key in keys if key in arrays}
+    return _checked(document, present, problems, place, None)
+
+
+def _config_class(document: Mapping[str, Any], place: str) -> type[Config]:
+    kind = document.get("kind")
+    if not isinstance(kind, str) or kind not in CONFIGS:
+        refuse(place, [problem("kind", f"must be one of {', '.join(CONFIGS)}", kind)])
+    return CONFIGS[kind]
+
+
+def _checked(
+    document: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    problems: list[Problem],
+    place: str,
+    folder: Path | None,
+) -> OperatorSpec:
+    """Check keys, arrays, and one against the other; refuse with all problems at once."""
+    config_class = _config_class(document, place)
+    kept: dict[str, np.ndarray] = {}
+    for key, array in arrays.items():
+        try:
+            kept[key] = config_class.file_keys[key](array)
+            kept[key].setflags(write=False)
+        except ValueError as error:
+            problems.append(problem(key, str(error), document[key]))
+    # a folder's name says nothing about the operator, and may say much about the user
+    names = {key: Path(document[key]).name for key in arrays}
+    try:
+        config = config_class.model_validate({**document, **names})
+        problems += config.array_problems(kept)
+    except ValidationError as error:
+        problems += problems_of(error, document, config_class.model_fields)
+    if problems:
+        refuse(place, problems)
+    return OperatorSpec(config, kept, folder)

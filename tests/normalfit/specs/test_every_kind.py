@@ -1,0 +1,55 @@
+"""Every kind of operator, built from its spec: adjointness, dense normal, restriction."""
+
+import math
+
+import pytest
+import torch
+
+from normalfit.dense import dense_matrix
+from normalfit.grid import Patch
+from normalfit.specs import load_spec
+
+
+@pytest.fixture
+def operator(case, write_spec):
+    return load_spec(write_spec(*case)).build(backend="numba")
+
+
+def random(shape, dtype, seed):
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_adjoint_passes_the_dot_test(operator, dtype, limit):
+    x, y = random(operator.domain.shape, dtype, 0), random(operator.range.shape, dtype, 1)
+    ax, aty = operator.forward(x).double(), operator.adjoint(y).double()
+    difference = (ax * y).sum() - (x * aty).sum()
+    assert abs(difference) < limit * ax.norm() * y.double().norm()
+
+
+def test_normal_is_the_dense_product(operator):
+    A = dense_matrix(operator.forward, operator.domain.shape)
+    assert A.any()
+    torch.testing.assert_close(dense_matrix(operator.normal, operator.domain.shape), A.T @ A)
+
+
+def test_restricted_normal_is_the_dense_submatrix(operator):
+    shape = operator.domain.shape
+    patch = Patch(tuple(min(1, n - 1) for n in shape), tuple(math.ceil(n / 2) for n in shape))
+    truth = dense_matrix(
+        lambda x: patch.extract(operator.normal(patch.embed(x, shape))), patch.shape
+    )
+    restricted = operator.restricted(patch)
+    assert restricted.domain.shape == patch.shape
+    torch.testing.assert_close(dense_matrix(restricted.normal, patch.shape), truth)
+
+
+def test_batches_are_mapped_one_by_one(operator):
+    x = random((2, 3, *operator.domain.shape), torch.float64, 0)
+    assert operator.forward(x).shape == (2, 3, *operator.range.shape)
+    torch.testing.assert_close(operator.forward(x)[1, 2], operator.forward(x[1, 2]))
+
+
+def test_grid_is_the_domain_of_the_built_operator(case, write_spec):
+    spec = load_spec(write_spec(*case))
+    assert spec.grid == spec.build(backend="numba").domain
