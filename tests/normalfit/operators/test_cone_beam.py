@@ -45,11 +45,12 @@ GEOMETRIES = {
     "fast": orbit(),
     "tilted": tilted(orbit(), u_z=0.2, v_xy=0.1),
     "from_above": from_above(),
+    "fine_rows": orbit(detector_shape=(25, 9), pixel_mm=(0.3, 1.1)),
     "truncated": orbit(detector_shape=(3, 4)),
     "wide_cone": orbit(num_views=3, source_origin_mm=5.0, pixel_mm=(3.0, 1.1)),
     "raised": ConeGeometry(orbit().vectors + np.array([0, 0, 1.7] * 2 + [0] * 6), (8, 9)),
 }
-IS_FAST = {"fast": True, "truncated": True, "raised": True}
+IS_FAST = {"fast": True, "fine_rows": True, "truncated": True, "raised": True}
 
 
 @pytest.fixture(params=GEOMETRIES)
@@ -163,14 +164,17 @@ def test_patch_that_no_ray_meets_gives_zero():
     assert not part.forward(torch.ones(part.domain.shape)).any()
 
 
-def test_rays_begin_at_the_source():
-    """Two views from one side onto a wide, thin volume, half of which lies behind the source."""
-    views = [[0, 0, 5.0, 20, 0, -5, 0, 1, 0, 0.2, 0, 1], [0, 0, 5.0, 20, 0, -5, 0, 1, 0, 0, 0, 1]]
-    A = ConeBeam(Grid((3, 9, 30), (1.0,) * 3), ConeGeometry(np.array(views), (9, 9)))
-    seen = A.adjoint(torch.ones(A.range.shape, dtype=torch.float64))
-    assert not seen[..., :14].any()
+@pytest.mark.parametrize("tilt", [0.0, 0.2], ids=["fast", "general"])
+@pytest.mark.parametrize("side", [1, -1])
+def test_rays_begin_at_the_source(side, tilt):
+    """The source is above a wide, thin volume: rays that rise would meet it behind the source."""
+    view = [0, 0, 5.0, side * 20, 0, 5.0, 0, 1, 0, 0, tilt, 2]
+    A = ConeBeam(Grid((3, 9, 30), (1.0,) * 3), ConeGeometry(np.array([view]), (11, 9)))
+    assert joseph_cone_fast.covers(A.geometry) == (tilt == 0)
+    seen = A.adjoint(torch.ones(A.range.shape)).flip(-1 if side < 0 else ())
     assert seen[..., 20:].any()
-    behind = A.restricted(Patch((0, 0, 0), (3, 9, 10)))
+    assert not seen[..., :14].any()
+    behind = A.restricted(Patch((0, 0, 0 if side > 0 else 20), (3, 9, 10)))
     assert not behind.forward(torch.ones(behind.domain.shape)).any()
 
 

@@ -1,0 +1,72 @@
+"""Diagonal-circulant approximations of the normal operator ``A*A`` of an imaging operator.
+
+The names below are imported when they are first used, so that `import normalfit` is fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from normalfit.factor_file import (
+        FactorFile,
+        FactorMetadata,
+        load_factors,
+        open_factors,
+        save_factors,
+    )
+    from normalfit.factors import Factors
+    from normalfit.fitting import fit
+    from normalfit.grid import Grid, Patch
+    from normalfit.lag_kernel import LagKernel
+    from normalfit.linear_operator import FunctionOperator, LinearOperator
+    from normalfit.restriction import restrict
+    from normalfit.specs import OperatorSpec, load_spec
+
+_MODULES = {
+    "FactorFile": "factor_file",
+    "FactorMetadata": "factor_file",
+    "Factors": "factors",
+    "FunctionOperator": "linear_operator",
+    "Grid": "grid",
+    "LagKernel": "lag_kernel",
+    "LinearOperator": "linear_operator",
+    "OperatorSpec": "specs",
+    "Patch": "grid",
+    "fit": "fitting",
+    "load_factors": "factor_file",
+    "load_spec": "specs",
+    "open_factors": "factor_file",
+    "restrict": "restriction",
+    "save_factors": "factor_file",
+}
+
+__all__ = [
+    "FactorFile",
+    "FactorMetadata",
+    "Factors",
+    "FunctionOperator",
+    "Grid",
+    "LagKernel",
+    "LinearOperator",
+    "OperatorSpec",
+    "Patch",
+    "fit",
+    "load_factors",
+    "load_spec",
+    "open_factors",
+    "restrict",
+    "save_factors",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

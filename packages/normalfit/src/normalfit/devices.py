@@ -1,0 +1,42 @@
+"""The device that a name means: the one place that asks whether there is a GPU."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from normalfit.errors import BackendError, InputError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that `name` means.
+
+    Parameters
+    ----------
+    name
+        'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
+
+    Raises
+    ------
+    InputError
+        The name is none of these.
+    BackendError
+        A GPU was asked for by name and is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    gpu = re.fullmatch(r"cuda(?::([0-9]+))?", name)
+    if gpu is None:
+        msg = f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {name!r}"
+        raise InputError(msg)
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(gpu[1] or 0) >= available:
+        msg = (
+            f"device must be present, got {name!r} with {available} CUDA devices; "
+            "use 'auto' or 'cpu'"
+        )
+        raise BackendError(msg)
+    return torch.device(name)

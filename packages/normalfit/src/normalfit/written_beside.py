@@ -1,0 +1,93 @@
+"""Write a file or a folder beside its target and rename it when complete: all or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from normalfit.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def check_output(path: str | Path, *, overwrite: bool = False) -> None:
+    """Refuse an output that could not be written, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        `path` exists and `overwrite` is not set, or its folder is missing or read-only.
+    """
+    path = Path(path)
+    if not overwrite and os.path.lexists(path):
+        msg = f"output must not exist yet, got {path}; move it away or choose another name"
+        raise InputError(msg)
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        msg = f"folder of the output must exist and be writable, got {folder}"
+        raise InputError(msg)
+
+
+def check_outputs(*paths: Path | None) -> None:
+    """Refuse outputs that could not be written, or that are one; None stands for no output.
+
+    Raises
+    ------
+    InputError
+        As `check_output`, or two of them are the same.
+    """
+    wanted = [path for path in paths if path is not None]
+    for path in wanted:
+        check_output(path)
+    if len({path.absolute() for path in wanted}) != len(wanted):
+        msg = f"outputs must differ from each other, got {', '.join(map(str, wanted))}"
+        raise InputError(msg)
+
+
+@contextmanager
+def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a path beside `target` to write a file or a folder to; rename it at the end.
+
+    When the block fails, nothing is left and `target` is as it was. A process that is killed
+    leaves a folder ``.NAME-….partial`` behind, which blocks nobody. With `overwrite` the old
+    target is moved away only when the new one is complete, and moved back if that fails.
+
+    Raises
+    ------
+    InputError
+        `target` exists (also when it appeared meanwhile: the result is kept then, and the
+        message says where), or its folder is missing.
+    """
+    target = Path(target)
+    check_output(target, overwrite=overwrite)
+    folder = tempfile.mkdtemp(".partial", f".{target.name}-", target.absolute().parent)
+    fresh = Path(folder) / target.name
+    try:
+        yield fresh
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    _put_in_place(fresh, target, overwrite=overwrite)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(fresh: Path, target: Path, *, overwrite: bool) -> None:
+    """Rename `fresh` to `target`; on failure the old target is back and `fresh` is kept."""
+    replaced = fresh.with_name(f"{fresh.name}.replaced")
+    exists = os.path.lexists(target)
+    if exists and not overwrite:
+        msg = f"output must not exist yet, got {target}, made meanwhile; the result is {fresh}"
+        raise InputError(msg)
+    if exists:
+        target.rename(replaced)
+    try:
+        fresh.rename(target)
+    except OSError:
+        if exists:
+            replaced.rename(target)
+        raise
