@@ -1,0 +1,201 @@
+"""Checkpoint: a trained network with everything that must match where it is used."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from partunroll.config import NetworkConfig, describe_problems
+from partunroll.errors import CheckpointError, MismatchError
+from partunroll.network import Network, build_network
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_FORMAT = "partunroll-checkpoint"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrainedOperator:
+    """An operator that a network was trained with.
+
+    Parameters
+    ----------
+    name
+        Its name in the data store.
+    fingerprint
+        Of its specification.
+    norm
+        Spectral norm of ``A*A`` by which gradients were divided; other units break the weights.
+    """
+
+    name: str
+    fingerprint: str
+    norm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A network's configuration and weights, and how they came about.
+
+    Parameters
+    ----------
+    network
+        Configuration, resolved.
+    weights
+        The network's state dict.
+    operators
+        What it was trained with.
+    patch_shape
+        Voxels per axis of the training patches.
+    step
+        Training steps taken.
+    metrics
+        The last validation: ``psnr`` and so on.
+    versions
+        Of the libraries that wrote it.
+    training
+        What a resumed run needs besides (optimizer state); empty in ``best.pt``.
+    """
+
+    network: NetworkConfig
+    weights: Mapping[str, torch.Tensor]
+    operators: tuple[TrainedOperator, ...]
+    patch_shape: tuple[int, ...]
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def build_network(self, device: torch.device | str = "cpu") -> Network:
+        """Return the trained network in evaluation mode.
+
+        Raises
+        ------
+        CheckpointError
+            The weights do not fit the configuration.
+        """
+        with torch.random.fork_rng(devices=[]):  # the fresh weights draw from torch's RNG
+            network = build_network(self.network)
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            msg = f"checkpoint weights must fit its network configuration, got {reason}"
+            raise CheckpointError(msg) from error
+        return network.to(device).eval()
+
+    def operator(self, fingerprint: str) -> TrainedOperator:
+        """Return the operator of this fingerprint.
+
+        Raises
+        ------
+        MismatchError
+            The network was trained with other operators.
+        """
+        for operator in self.operators:
+            if operator.fingerprint == fingerprint:
+                return operator
+        known = ", ".join(f"{o.name} ({o.fingerprint[:12]})" for o in self.operators)
+        msg = (
+            f"operator must be one the checkpoint was trained with, {known}, "
+            f"got fingerprint {fingerprint[:12]}"
+        )
+        raise MismatchError(msg)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint beside `path` and move it there, so `path` is always complete."""
+    document: dict[str, Any] = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "network": checkpoint.network.model_dump(mode="json"),
+        "weights": dict(checkpoint.weights),
+        "operators": [asdict(operator) for operator in checkpoint.operators],
+        "patch_shape": list(checkpoint.patch_shape),
+        "step": checkpoint.step,
+        "metrics": dict(checkpoint.metrics),
+        "versions": dict(checkpoint.versions),
+        "training": dict(checkpoint.training),
+    }
+    partial = path.with_name(path.name + ".partial")
+    torch.save({**document, "checksum": _checksum(document)}, partial)
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Return a checkpoint, its tensors on the CPU; nothing in the file is executed.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, no checkpoint, or of another version.
+    """
+    document = _read(path)
+    try:
+        return Checkpoint(
+            network=TypeAdapter[NetworkConfig](NetworkConfig).validate_python(document["network"]),
+            weights=document["weights"],
+            operators=tuple(TrainedOperator(**operator) for operator in document["operators"]),
+            patch_shape=tuple(document["patch_shape"]),
+            step=int(document["step"]),
+            metrics=document["metrics"],
+            versions=document["versions"],
+            training=document["training"],
+        )
+    except ValidationError as error:
+        msg = f"checkpoint {path} must hold a valid network, got {describe_problems(error)}"
+        raise CheckpointError(msg) from error
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"checkpoint {path} must be complete, got {type(error).__name__} {error}"
+        raise CheckpointError(msg) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling a damaged file raises anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        msg = f"checkpoint must be a file that `partunroll train` wrote, got {path}: {reason}"
+        raise CheckpointError(msg) from error
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        msg = f"checkpoint must be a file that `partunroll train` wrote, got {path}"
+        raise CheckpointError(msg)
+    if document.get("version") != _VERSION:
+        msg = f"checkpoint {path} must have version {_VERSION}, got {document.get('version')}"
+        raise CheckpointError(msg)
+    checksum = document.pop("checksum", None)
+    if checksum != _checksum(document):
+        msg = f"checkpoint {path} must be undamaged, got contents of another checksum"
+        raise CheckpointError(msg)
+    return document
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all values: torch does not notice flipped bits."""
+    digest = hashlib.sha256()
+    _add(digest, document)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, value: object) -> None:
+    if isinstance(value, torch.Tensor):
+        digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+        digest.update(
+            value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            digest.update(repr(key).encode())
+            _add(digest, inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _add(digest, inner)
+    else:
+        digest.update(repr(value).encode())

@@ -1,0 +1,31 @@
+"""The command line of partunroll: a command reads arguments and makes one library call.
+
+Libraries are imported inside the commands, so that `partunroll --help` is fast.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from normalfit.command_line import run
+from normalfit.errors import NormalfitError
+from partunroll.cli.data import initial, line_integrals, prepare, simulate
+from partunroll.cli.demo import demo
+from partunroll.cli.list_options import ListOptions
+from partunroll.cli.results import evaluate, reconstruct
+from partunroll.cli.training import train
+from partunroll.errors import PartunrollError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train unrolled networks on patches of large volumes, and reconstruct whole ones.",
+)
+for command in (simulate, prepare, line_integrals, initial, train, reconstruct, evaluate, demo):
+    app.command(cls=ListOptions)(command)
+
+
+def main() -> None:
+    """Entry point of the `partunroll` command."""
+    run(app, errors=(NormalfitError, PartunrollError))

@@ -1,0 +1,50 @@
+"""Options that several commands share, and the command line as it was typed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+OperatorOption = Annotated[
+    Path,
+    typer.Option("--operator", metavar="YAML", help="The operator; see 'normalfit template'."),
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="PATH", help="What to make; must not exist yet.")
+]
+JsonOption = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Also write the figures as JSON to a new file."),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
+]
+BackendOption = Annotated[
+    Literal["auto", "astra", "numba"] | None,
+    typer.Option("--backend", help="Projector, instead of the one in the YAML."),
+]
+MethodOption = Annotated[
+    Literal["auto", "fdk", "least-squares"],
+    typer.Option(
+        "--method",
+        help="How to make initial estimates: filtered backprojection (FDK, FBP) or least squares; "
+        "auto takes the first where the geometry allows it.",
+    ),
+]
+WindowOption = Annotated[
+    str,
+    typer.Option(
+        "--window",
+        metavar="ramp|shepp-logan|cosine|hamming|hann",
+        help="Window of the ramp filter of initial estimates.",
+    ),
+]
+
+
+def command_line() -> str:
+    """Return the command line of this process, for the record."""
+    return shlex.join(["partunroll", *sys.argv[1:]])

@@ -1,0 +1,155 @@
+"""The commands reconstruct and evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from normalfit.command_line import print_result
+from normalfit.written_beside import check_outputs
+from partunroll.cli.options import (
+    BackendOption,
+    DeviceOption,
+    JsonOption,
+    MethodOption,
+    OperatorOption,
+    OutputOption,
+    WindowOption,
+    command_line,
+)
+
+Normal = Literal["exact", "factors"]
+
+
+def reconstruct(
+    checkpoint: Annotated[
+        Path, typer.Option("--checkpoint", metavar="PT", help="best.pt of a training run.")
+    ],
+    operator: OperatorOption,
+    measurements: Annotated[
+        Path,
+        typer.Option(
+            "--measurements",
+            metavar="FILE",
+            help="npy, npz, tif, zarr, or STORE/samples/ID/measurements.",
+        ),
+    ],
+    output: OutputOption,
+    factors: Annotated[
+        Path | None,
+        typer.Option(
+            "--factors", metavar="FACTORS", help="Needed by all but exact normal operators."
+        ),
+    ] = None,
+    stages: Annotated[int, typer.Option("--stages", min=1, max=2, help="Stages to do.")] = 2,
+    normal: Annotated[
+        Normal,
+        typer.Option("--normal", help="A*A on the whole volume in stage 1."),
+    ] = "exact",
+    patch_normal: Annotated[
+        Normal,
+        typer.Option("--patch-normal", help="A*A on patches in stage 2; as in training."),
+    ] = "factors",
+    refresh: Annotated[
+        int | None,
+        typer.Option(
+            "--refresh",
+            metavar="M",
+            help="With --normal factors: an exact gradient every M iterations; default 2.",
+        ),
+    ] = None,
+    patch: Annotated[
+        list[int] | None,
+        typer.Option("--patch", metavar="N|Z Y X", help="Voxels; default: as in training."),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option("--overlap", help="Voxels; default: a quarter of the patch."),
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", help="Patches at a time.")] = 1,
+    initial: Annotated[
+        Path | None,
+        typer.Option("--initial", metavar="FILE", help="Initial estimate; default: made here."),
+    ] = None,
+    window: WindowOption = "hann",
+    method: MethodOption = "auto",
+    intensity_per_mm: Annotated[
+        str | None,
+        typer.Option(
+            "--intensity-per-mm",
+            metavar="VALUE|auto",
+            help="What one unit of training stands for, for measurements that are not out of a "
+            "data store; auto: the 99.9th percentile of the initial estimate.",
+        ),
+    ] = None,
+    backend: BackendOption = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = None,
+) -> None:
+    """Reconstruct measurements with a trained network."""
+    from normalfit.progress_bar import progress_bars
+    from normalfit.specs import load_spec
+    from partunroll.reconstruct_to_file import reconstruct_to_file
+    from partunroll.scan import parse_intensity
+
+    check_outputs(output, json)
+    with progress_bars() as bars:
+        file = reconstruct_to_file(
+            load_spec(operator),
+            checkpoint,
+            factors,
+            measurements,
+            output,
+            initial=initial,
+            window=window,
+            method=method,
+            intensity_per_mm=parse_intensity(intensity_per_mm),
+            stages=1 if stages == 1 else 2,
+            normal=normal,
+            patch_normal=patch_normal,
+            refresh=refresh,
+            patch_shape=tuple(patch) if patch else None,
+            overlap=overlap,
+            batch=batch,
+            backend=backend,
+            device=device,
+            command=command_line(),
+            progress=bars,
+        )
+    print_result(str(file), file.as_json(), json)
+
+
+def evaluate(
+    reconstruction: Annotated[
+        Path,
+        typer.Option(
+            "--reconstruction", metavar="FILE", help="Of 'partunroll reconstruct', or any volume."
+        ),
+    ],
+    reference: Annotated[
+        Path,
+        typer.Option(
+            "--reference", metavar="FILE", help="A volume, or STORE/samples/ID/reference."
+        ),
+    ],
+    data_range: Annotated[
+        float | None,
+        typer.Option("--data-range", help="Default: max − min of the reference."),
+    ] = None,
+    crop: Annotated[int, typer.Option("--crop", help="Voxels to leave out at every face.")] = 0,
+    figure: Annotated[
+        Path | None,
+        typer.Option("--figure", metavar="PNG", help="Also draw slices, to a new picture."),
+    ] = None,
+    json: JsonOption = None,
+) -> None:
+    """Compare a reconstruction with a reference: PSNR and SSIM, and how they are defined."""
+    from partunroll.evaluation import evaluate as evaluate_files
+
+    check_outputs(figure, json)
+    evaluation = evaluate_files(
+        reconstruction, reference, data_range=data_range, crop=crop, figure=figure
+    )
+    print_result(str(evaluation), evaluation.as_json(), json)

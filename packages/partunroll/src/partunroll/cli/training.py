@@ -1,0 +1,55 @@
+"""The command train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from normalfit.command_line import print_result
+from normalfit.written_beside import check_outputs
+from partunroll.cli.options import JsonOption
+
+
+def train(
+    factors: Annotated[
+        list[Path],
+        typer.Option("--factors", metavar="FACTORS...", help="A factor file per operator."),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="STORE", help="A data store; default: made objects."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="YAML", help="Settings; see the docs.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Of the run; default: runs/ and FACTORS' name."
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Training steps.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run where it was last saved.")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Train a network on patches. Options win over the config file."""
+    from normalfit.progress_bar import progress_bars
+    from partunroll.config_options import config_from_options
+    from partunroll.training import train as train_network
+    from partunroll.training_summary import figures, summary
+
+    check_outputs(json)
+    run = output or Path("runs") / factors[0].stem
+    options = {"steps": steps, "seed": seed, "device": device}
+    settings = config_from_options(config, options, run, resume=resume)
+    with progress_bars() as bars:
+        result = train_network(settings, factors, data, run, resume=resume, progress=bars)
+    print_result(summary(result), figures(result), json)

@@ -1,0 +1,251 @@
+"""run_demo: the whole chain on made objects: fit, simulate, train, reconstruct, compare."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from normalfit.devices import resolve_device
+from normalfit.factor_file import open_factors
+from normalfit.fit_to_file import fit_to_file
+from normalfit.operators.cone_beam import ConeBeam
+from normalfit.specs import load_spec
+from normalfit.written_beside import check_output
+from partunroll.checkpoint import load_checkpoint
+from partunroll.data_store import DataStore
+from partunroll.demo_report import METHOD_TITLES, DemoReport, compare
+from partunroll.demo_settings import QUICK, STANDARD
+from partunroll.fdk import fdk
+from partunroll.figures import plot_methods
+from partunroll.noise import PhotonNoise
+from partunroll.object_sources import MadeObjects
+from partunroll.reconstruction import reconstruct
+from partunroll.simulation import simulate
+from partunroll.training import train
+from partunroll.versions import versions
+from partunroll.window_choice import choose_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import Progress
+
+    from normalfit.factor_file import FactorFile
+    from partunroll.demo_settings import DemoSettings
+    from partunroll.reconstruction import Reconstruction
+    from partunroll.window_choice import FilterWindow
+
+TRAIN_SERIES, TEST_SERIES = 0, 1  # seeds of the made objects: test objects are never trained on
+NETWORKS = ("unrolled", "post_processing")
+
+
+def run_demo(
+    output: Path,
+    *,
+    device: str = "auto",
+    quick: bool = False,
+    seed: int = 0,
+    settings: DemoSettings | None = None,
+    progress: Progress | None = None,
+) -> DemoReport:
+    """Fit factors, train two networks, and compare four methods on held-out objects.
+
+    Parameters
+    ----------
+    output
+        New folder; gets ``report.json``, ``report.png`` and everything in between.
+    device
+        'auto', 'cpu' or 'cuda'.
+    quick
+        Tiny sizes that only check the plumbing.
+    seed
+        Of the training runs; objects, noise and probes are the same for every seed.
+    settings
+        Sizes other than the standard or the quick ones.
+    progress
+        Where to show bars.
+
+    Raises
+    ------
+    InputError
+        The folder exists, or there is no such device.
+    """
+    check_output(output)
+    resolve_device(device)
+    output.mkdir(parents=True)
+    chain = _Chain(output, settings or (QUICK if quick else STANDARD), device, seed, progress)
+    factors = chain.fit()
+    chain.simulate()
+    for network in NETWORKS:
+        chain.train(network)
+    window = chain.choose_window()
+    volumes, references = chain.reconstruct(window)
+    report = DemoReport(
+        compare(volumes, references),
+        chain.seconds,
+        _facts(chain, factors, window),
+        _commands(chain),
+    )
+    titles = {METHOD_TITLES[method]: results[0] for method, results in volumes.items()}
+    plot_methods(references[0], titles, output / "report.png")
+    text = json.dumps(report.as_json(), indent=2)
+    (output / "report.json").write_text(text + "\n", encoding="utf-8")
+    return report
+
+
+@dataclass
+class _Chain:
+    """The steps of the demo and what they share."""
+
+    output: Path
+    settings: DemoSettings
+    device: str
+    seed: int
+    progress: Progress | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.yaml = self.output / "operator.yaml"
+        self.yaml.write_text(self.settings.operator_yaml(), encoding="utf-8")
+        self.spec = load_spec(self.yaml)
+        self.factors = self.output / "factors.zarr"
+        self.data, self.test = self.output / "data.zarr", self.output / "test.zarr"
+
+    def fit(self) -> FactorFile:
+        """Fit the factors."""
+        with self._timed("fit"):
+            fit_to_file(
+                self.spec,
+                self.factors,
+                probes=self.settings.probes,
+                device=self.device,
+                command=_commands(self)[0],
+                progress=self.progress,
+            )
+        return open_factors(self.factors)
+
+    def simulate(self) -> None:
+        """Make the objects and their measurements."""
+        noise, s = PhotonNoise(self.settings.photons), self.settings
+        trained = MadeObjects(s.train + s.validation, TRAIN_SERIES)
+        held_out = MadeObjects(s.test, TEST_SERIES)
+        specs = {self.yaml.stem: self.spec}
+        shared: dict[str, Any] = {
+            "noise": noise,
+            "device": self.device,
+            "progress": self.progress,
+        }
+        with self._timed("simulate"):
+            simulate(specs, trained, self.data, validation=s.validation, **shared)
+            simulate(specs, held_out, self.test, split="test", **shared)
+
+    def train(self, kind: str) -> None:
+        """Train one of the networks."""
+        config = self.settings.train_config(kind, self.seed, self.device)
+        with self._timed(f"train {kind}"):
+            train(config, [self.factors], self.data, self.run(kind), progress=self.progress)
+
+    def choose_window(self) -> FilterWindow:
+        """Find the best FDK window for the validation objects."""
+        store = DataStore.open(self.data)
+        with self._timed("choose the FDK window"):
+            return choose_window(store, store.split("validation"), self.operator)
+
+    def reconstruct(
+        self, window: FilterWindow
+    ) -> tuple[dict[str, list[torch.Tensor]], list[torch.Tensor]]:
+        """Return the reconstructions of the test objects by method, and their references."""
+        store = DataStore.open(self.test)
+        volumes: dict[str, list[torch.Tensor]] = {method: [] for method in METHOD_TITLES}
+        references = []
+        with self._timed("reconstruct"):
+            for sample in store.samples:
+                y = self._read(store, sample.id, "measurements")
+                x0 = self._read(store, sample.id, "initial_estimate")
+                unrolled = self._reconstruct("unrolled", y, x0)
+                post_processed = self._reconstruct("post_processing", y, x0)
+                volumes["fdk"].append(fdk(self.operator, y, window.window, window.cutoff).cpu())
+                volumes["post_processing"].append(post_processed.final.cpu())
+                volumes["stage1"].append(unrolled.stage1.cpu())
+                volumes["stage2"].append(unrolled.final.cpu())
+                references.append(torch.from_numpy(store.read(sample.id, "reference")))
+        return volumes, references
+
+    @property
+    def operator(self) -> ConeBeam:
+        """The operator of the demo."""
+        operator = self.spec.build()
+        assert isinstance(operator, ConeBeam)  # noqa: S101 - operator_yaml says so
+        return operator
+
+    def run(self, kind: str) -> Path:
+        """Return the directory of a training run."""
+        return self.output / "runs" / kind
+
+    def _reconstruct(self, kind: str, y: torch.Tensor, x0: torch.Tensor) -> Reconstruction:
+        file = open_factors(self.factors)
+        checkpoint = load_checkpoint(self.run(kind) / "best.pt")
+        return reconstruct(
+            checkpoint.build_network(y.device),
+            self.operator,
+            y,
+            file.load(y.device),
+            file.norm.value,
+            x0,
+            patch_shape=checkpoint.patch_shape,
+            stages=2 if kind == "unrolled" else 1,
+            progress=self.progress,
+        )
+
+    def _read(self, store: DataStore, sample: str, array: str) -> torch.Tensor:
+        return torch.from_numpy(store.read(sample, array)).to(resolve_device(self.device))
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[phase] = time.perf_counter() - started
+
+
+def _facts(chain: _Chain, factors: FactorFile, window: FilterWindow) -> dict[str, Any]:
+    s, report = chain.settings, factors.metadata.report
+    return {
+        "operator_summary": f"cone beam, {s.num_voxels}³ voxels, {s.num_views} views",
+        "noise_summary": f"{s.photons:g} photons per ray",
+        "fdk_window": str(window),
+        "grid_error": report["grid_error"],
+        "patch_error": report["patch_error"],
+        "seed": chain.seed,
+        "device": str(resolve_device(chain.device)),
+        "threads": torch.get_num_threads(),
+        "settings": asdict(s),
+        "versions": versions(),
+        "inverse_crime": False,
+    }
+
+
+def _commands(chain: _Chain) -> tuple[str, ...]:
+    s, out = chain.settings, chain.output
+    operator, factors = f"--operator {chain.yaml}", f"--factors {chain.factors}"
+    made = f"--photons {s.photons:g}"
+    sample = f"{chain.test}/samples/made-{TEST_SERIES}-0000"
+    best = chain.run("unrolled") / "best.pt"
+    return (
+        f"normalfit fit {operator} -o {chain.factors} --probes {s.probes}",
+        f"partunroll simulate {operator} --made-objects {s.train + s.validation} "
+        f"--made-seed {TRAIN_SERIES} --validation {s.validation} {made} -o {chain.data}",
+        f"partunroll simulate {operator} --made-objects {s.test} --made-seed {TEST_SERIES} "
+        f"--split test {made} -o {chain.test}",
+        f"partunroll train {factors} --data {chain.data} "
+        f"--config {chain.run('unrolled')}/config.yaml --seed {chain.seed} -o runs/by_hand",
+        f"partunroll reconstruct --checkpoint {best} {operator} {factors} "
+        f"--measurements {sample}/measurements --initial {sample}/initial_estimate "
+        f"-o {out}/recon.zarr",
+        f"partunroll evaluate --reconstruction {out}/recon.zarr --reference {sample}/reference",
+    )

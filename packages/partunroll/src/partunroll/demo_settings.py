@@ -1,0 +1,116 @@
+"""DemoSettings: the sizes of the demo, and the operator it is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import yaml
+
+from partunroll.config import TrainConfig, load_config
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """How large the demo is; every value is our choice for two CPU cores.
+
+    Parameters
+    ----------
+    num_voxels
+        Voxels along each axis of the cube.
+    num_views
+        Views over the full circle.
+    train, validation, test
+        Made objects of each split; the test objects are a series of their own.
+    photons
+        Photons per ray without an object.
+    probes
+        Applications of A*A that the factors are fitted to.
+    steps, learning_rate, batch, patch, iterations, step_size
+        As in `TrainConfig`; the post-processing network gets the same steps.
+    validate_every
+        Steps between validations.
+    """
+
+    num_voxels: int
+    num_views: int
+    train: int
+    validation: int
+    test: int
+    photons: float
+    probes: int
+    steps: int
+    learning_rate: float
+    batch: int
+    patch: int
+    iterations: int
+    step_size: float
+    validate_every: int
+
+    def operator_yaml(self) -> str:
+        """Return the operator: a circular cone-beam orbit, magnification 1.5."""
+        n = self.num_voxels
+        return yaml.safe_dump(
+            {
+                "kind": "cone_beam",
+                "volume_shape": [n, n, n],
+                "voxel_mm": 1.0,
+                "detector_shape": [n + n // 2, n + n // 2],
+                "pixel_mm": 1.5,
+                "source_origin_mm": 4.0 * n,
+                "origin_detector_mm": 2.0 * n,
+                "num_views": self.num_views,
+            },
+            sort_keys=False,
+        )
+
+    def train_config(self, kind: str, seed: int, device: str) -> TrainConfig:
+        """Return the training configuration of the network of a `kind`."""
+        unrolled = {"iterations": self.iterations, "initial_step_size": self.step_size}
+        return load_config(
+            None,
+            {
+                "network": {"kind": kind, **(unrolled if kind == "unrolled" else {})},
+                "patch_shape": self.patch,
+                "batch": self.batch,
+                "steps": self.steps,
+                "learning_rate": self.learning_rate,
+                "seed": seed,
+                "device": device,
+                "validation.every": self.validate_every,
+            },
+        )
+
+
+STANDARD = DemoSettings(
+    num_voxels=48,
+    num_views=30,
+    train=24,
+    validation=2,
+    test=4,
+    photons=1e5,
+    probes=32,
+    steps=400,
+    learning_rate=1e-3,
+    batch=2,
+    patch=32,
+    iterations=4,
+    step_size=1.0,
+    validate_every=200,
+)
+
+QUICK = DemoSettings(
+    num_voxels=32,
+    num_views=20,
+    train=3,
+    validation=1,
+    test=1,
+    photons=1e5,
+    probes=8,
+    steps=10,
+    learning_rate=1e-3,
+    batch=1,
+    patch=16,
+    iterations=2,
+    step_size=1.0,
+    validate_every=10,
+)

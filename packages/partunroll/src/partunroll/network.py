@@ -1,0 +1,104 @@
+"""UnrolledNetwork and PostProcessingNetwork: what is trained, with one call signature."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from partunroll.config import UnrolledConfig
+from partunroll.patch_gradient import PatchProblem
+from partunroll.prior import DRUNetPrior
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from partunroll.config import NetworkConfig, PostProcessingConfig
+
+
+class UnrolledNetwork(nn.Module):
+    """Proximal-gradient unrolling with tied weights (paper, eq. 4): ``x ← D(x − η_k g(x))``.
+
+    Gradients are in units in which the spectral norm of ``A*A`` is 1, so a step size means the
+    same for every operator.
+
+    Parameters
+    ----------
+    config
+        Number of iterations, initial step size, prior.
+    """
+
+    def __init__(self, config: UnrolledConfig) -> None:
+        super().__init__()
+        self.prior = DRUNetPrior(config.prior)
+        initial = torch.full((config.iterations,), config.initial_step_size)
+        self.log_step_sizes = nn.Parameter(initial.log())
+
+    @property
+    def step_sizes(self) -> torch.Tensor:
+        """The learned step sizes η, one per iteration, positive."""
+        return self.log_step_sizes.exp()
+
+    def forward(
+        self,
+        initial_estimate: torch.Tensor,
+        initial_gradient: torch.Tensor,
+        normal: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        """Return the reconstruction of a batch of patches (or whole volumes).
+
+        Parameters
+        ----------
+        initial_estimate
+            ``x0``, ``(batch, *p)``; the iteration starts there.
+        initial_gradient
+            ``g0``, the exact gradient at x0, divided by the operator's norm.
+        normal
+            ``B`` or ``N``, divided by the operator's norm; the network cannot tell which.
+        """
+        problem = PatchProblem(initial_estimate, initial_gradient, normal)
+        x = initial_estimate
+        for step_size in self.step_sizes:
+            x = self.prior(data_step(x, step_size, problem))
+        return x
+
+
+class PostProcessingNetwork(nn.Module):
+    """The prior alone, ``D(x0)``: what unrolling is compared with.
+
+    It is an unrolling of one iteration whose step size is zero.
+    """
+
+    step_sizes: torch.Tensor
+
+    def __init__(self, config: PostProcessingConfig) -> None:
+        super().__init__()
+        self.prior = DRUNetPrior(config.prior)
+        self.register_buffer("step_sizes", torch.zeros(1), persistent=False)
+
+    def forward(
+        self,
+        initial_estimate: torch.Tensor,
+        initial_gradient: torch.Tensor,  # noqa: ARG002 - one call signature for both networks
+        normal: Callable[[torch.Tensor], torch.Tensor],  # noqa: ARG002
+    ) -> torch.Tensor:
+        """Return ``D(x0)`` for ``(batch, *p)``; measurements play no part."""
+        return self.prior(initial_estimate)
+
+
+Network = UnrolledNetwork | PostProcessingNetwork
+
+
+def build_network(config: NetworkConfig) -> Network:
+    """Return the network that a configuration describes, with fresh weights from torch's RNG."""
+    if isinstance(config, UnrolledConfig):
+        return UnrolledNetwork(config)
+    return PostProcessingNetwork(config)
+
+
+def data_step(x: torch.Tensor, step_size: torch.Tensor, problem: PatchProblem) -> torch.Tensor:
+    """Return ``x − η g(x)`` in float32, whatever autocast says: FFTs have no half precision."""
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        return x - step_size * problem.gradient(x)

@@ -1,0 +1,198 @@
+"""prepare: a data store out of measured data, and references where there are some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+from normalfit.devices import resolve_device
+from normalfit.written_beside import check_output
+from partunroll.data_store import DataStoreWriter, SampleInfo, create_store
+from partunroll.data_summary import DataSummary, summarize
+from partunroll.errors import InputError
+from partunroll.initial_estimate import initial_estimate
+from partunroll.object_sources import safe_name
+from partunroll.resampling import HIGH_PERCENTILE
+from partunroll.sample_arrays import sample_arrays
+from partunroll.volume_file import read_measurements, read_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from normalfit.linear_operator import LinearOperator
+    from normalfit.specs import OperatorSpec
+    from partunroll.data_store_header import Split
+    from partunroll.initial_estimate import Method
+
+LARGE_RESIDUAL = 0.5  # a reference that explains less than this is noted; our choice
+
+
+def prepare(
+    spec: OperatorSpec,
+    measurements: Path | str | Sequence[Path | str],
+    reference: Path | str | Sequence[Path | str] | None,
+    output: Path | str,
+    *,
+    name: str = "operator",
+    intensity_per_mm: float | None = None,
+    split: Split | None = None,
+    window: str = "hann",
+    method: Method = "auto",
+    backend: str | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> DataSummary:
+    """Store measured data with their references as training needs them.
+
+    Volumes of a store are about 1 in the object: x is the reference divided by
+    `intensity_per_mm`, and y are the measurements divided by the same number, so that
+    ``y = A x + noise`` still holds.
+
+    Parameters
+    ----------
+    spec
+        The operator that measured.
+    measurements
+        One file or several, of the shape of the operator's range; line integrals for tomography.
+    reference
+        As many volumes on the operator's grid, in the same unit as what `initial_estimate`
+        returns for the measurements (1/mm for line integrals). None where there are none: the
+        samples then have no reference and no residual, and cannot be trained on.
+    output
+        The data store to make.
+    name
+        Name of the operator in the store.
+    intensity_per_mm
+        What becomes 1; by default the 99.9th percentile of each reference or, without one, of
+        the initial estimate.
+    split
+        What the samples are for; by default 'train' with references and 'test' without.
+    window, method
+        As for `initial_estimate`.
+    backend, device
+        Where projections are computed; the backend replaces that of the spec.
+    progress
+        Shows a task with one step per sample.
+
+    Returns
+    -------
+    DataSummary
+        What the store holds, with a note for each reference that does not explain its
+        measurements.
+
+    Raises
+    ------
+    InputError
+        Files, options or output do not meet their requirements; nothing is left then.
+    """
+    output = Path(output)
+    check_output(output)
+    pairs = _pairs(measurements, reference)
+    purpose: Split = split or ("test" if reference is None else "train")
+    if purpose == "train" and reference is None:
+        msg = "split must be 'test' or 'validation' without references, got 'train'"
+        raise InputError(msg)
+    target = resolve_device(device)
+    run = _Run(spec.build(backend), name, purpose, intensity_per_mm, window, method, target)
+    shown = progress or Progress(disable=True)
+    made = {"by": "prepare", "intensity_per_mm": intensity_per_mm}
+    notes: list[str] = []
+    with create_store(output, {name: spec}, made) as writer:
+        for measured, volume in shown.track(pairs, description="prepare"):
+            notes += run.add_sample(writer, measured, volume)
+    return summarize(output, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Run:
+    operator: LinearOperator
+    name: str
+    split: Split
+    intensity_per_mm: float | None
+    window: str
+    method: Method
+    device: torch.device
+
+    @torch.no_grad()
+    def add_sample(self, writer: DataStoreWriter, measured: str, volume: str | None) -> list[str]:
+        """Add one sample and return what there is to note about it."""
+        y = _of_shape("measurements", read_measurements(measured).values, self.operator.range.shape)
+        x = None
+        if volume is not None:
+            x = _of_shape("reference", read_volume(volume)[0], self.operator.domain.shape)
+        y = y.to(self.device)
+        intensity = self._intensity(x, y)
+        arrays = sample_arrays(
+            self.operator,
+            y / intensity,
+            None if x is None else x.to(self.device) / intensity,
+            window=self.window,
+            method=self.method,
+        )
+        info = SampleInfo(
+            id=safe_name(measured),
+            operator=self.name,
+            split=self.split,
+            source=measured,
+            intensity_per_mm=intensity,
+            initial_method=arrays.initial_method,
+            initial_window=None if arrays.initial_method == "least-squares" else self.window,
+            relative_residual=arrays.relative_residual,
+        )
+        writer.add_sample(info, arrays.values)
+        return _notes(info)
+
+    def _intensity(self, x: torch.Tensor | None, y: torch.Tensor) -> float:
+        if self.intensity_per_mm is not None:
+            intensity = self.intensity_per_mm
+        else:
+            if x is None:
+                x = initial_estimate(self.operator, y, self.window, self.method).abs()
+            intensity = float(np.percentile(x.cpu().numpy(), HIGH_PERCENTILE))
+        if not (np.isfinite(intensity) and intensity > 0):
+            msg = (
+                f"intensity_per_mm must be a positive number, got {intensity}; "
+                "give it where the reference has no positive values"
+            )
+            raise InputError(msg)
+        return intensity
+
+
+def _pairs(
+    measurements: Path | str | Sequence[Path | str],
+    reference: Path | str | Sequence[Path | str] | None,
+) -> list[tuple[str, str | None]]:
+    measured = _listed(measurements)
+    volumes = [None] * len(measured) if reference is None else _listed(reference)
+    if not measured or len(measured) != len(volumes):
+        msg = (
+            "measurements and references must be equally many files, at least one, "
+            f"got {len(measured)} and {len(volumes)}"
+        )
+        raise InputError(msg)
+    return list(zip(measured, volumes, strict=True))
+
+
+def _listed(paths: Path | str | Sequence[Path | str]) -> list[str]:
+    return [str(paths)] if isinstance(paths, (str, Path)) else [str(path) for path in paths]
+
+
+def _of_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
+    if values.shape != shape:
+        msg = f"{name} must have the operator's shape {shape}, got {values.shape}"
+        raise InputError(msg)
+    return torch.from_numpy(values)
+
+
+def _notes(info: SampleInfo) -> list[str]:
+    if info.relative_residual is None or info.relative_residual <= LARGE_RESIDUAL:
+        return []
+    return [
+        f"sample {info.id}: the reference leaves {info.relative_residual:.0%} of the measurements "
+        "unexplained; check its unit, its axes and the geometry"
+    ]

@@ -1,0 +1,76 @@
+"""DRUNetPrior: the learned ``D``, deepinv's DRUNet on patches of any shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from partunroll.errors import InputError
+
+if TYPE_CHECKING:
+    from partunroll.config import PriorConfig
+
+_MULTIPLE = 8  # DRUNet halves three times
+_SMALLEST = 32  # below it, and off multiples of 8, DRUNet pads or splits (or raises) on its own
+
+
+class DRUNetPrior(nn.Module):
+    """DRUNet with a fixed noise-level input, ``(batch, *p)`` to ``(batch, *p)``.
+
+    A 2-D prior on volumes treats the slices along z as a batch.
+
+    Parameters
+    ----------
+    config
+        Dimension, sizes, noise level and whether ``D(x) = x + DRUNet(x)``.
+
+    Raises
+    ------
+    InputError
+        The dimension of the prior is not set.
+    """
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        if config.dim is None:
+            msg = "dim of the prior must be 2 or 3, got None; resolve the config for a grid first"
+            raise InputError(msg)
+        self.dim = config.dim
+        self.residual = config.residual
+        self.noise_level = config.noise_level
+        self.drunet = _drunet(config, config.dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``D(x)`` for x of shape ``(batch, *p)``, p with `dim` axes or one more.
+
+        Raises
+        ------
+        InputError
+            `x` has another number of axes.
+        """
+        if x.ndim not in {self.dim + 1, *({4} if self.dim == 2 else ())}:
+            msg = f"x must have shape (batch, *p) for a {self.dim}-D prior, got {tuple(x.shape)}"
+            raise InputError(msg)
+        images = x.reshape(-1, 1, *x.shape[x.ndim - self.dim :])
+        padded = F.pad(images, _padding(images.shape[2:]), mode="replicate")
+        result = self.drunet(padded, self.noise_level)
+        result = result[(..., *(slice(n) for n in images.shape[2:]))].reshape(x.shape)
+        return x + result if self.residual else result
+
+
+def _drunet(config: PriorConfig, dim: int) -> nn.Module:
+    from deepinv.models import DRUNet  # takes seconds to import
+
+    # pretrained must be None: the default downloads weights
+    return DRUNet(1, 1, nc=config.widths, nb=config.blocks, pretrained=None, dim=dim)
+
+
+def _padding(shape: torch.Size) -> list[int]:
+    """Return `pad`'s amounts, last axis first, all of them at the ends."""
+    amounts = []
+    for n in reversed(shape):
+        amounts += [0, max(_SMALLEST, -(-n // _MULTIPLE) * _MULTIPLE) - n]
+    return amounts

@@ -1,0 +1,185 @@
+"""RunDirectory: the files of a training run, made once and checked when it is resumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from normalfit.devices import resolve_device
+from partunroll.config import TrainConfig, load_config
+from partunroll.data_store import DataStore
+from partunroll.errors import InputError
+from partunroll.noise import noise_model
+from partunroll.object_sources import MadeObjects
+from partunroll.patch_dataset import training_samples
+from partunroll.simulation import simulate
+from partunroll.training_operator import match_factor_files, operators_of
+from partunroll.training_state import TrainingState
+from partunroll.versions import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import torch
+    from rich.progress import Progress
+
+    from normalfit.specs import OperatorSpec
+    from partunroll.training_operator import TrainingOperator
+
+_RELATIVE_NOISE = 0.01  # our choice; it has a meaning for every operator
+_FREE_KEYS = {"num_workers", "cache"}  # they change nothing that is computed
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where a run is kept, and what it trains with.
+
+    Parameters
+    ----------
+    path
+        The directory.
+    config
+        Resolved configuration.
+    data_path
+        Data store.
+    operators
+        Operators of the data store with their factor files.
+    """
+
+    path: Path
+    config: TrainConfig
+    data_path: Path
+    operators: tuple[TrainingOperator, ...]
+
+    @property
+    def log_path(self) -> Path:
+        """JSON lines."""
+        return self.path / "log.jsonl"
+
+    @property
+    def last_path(self) -> Path:
+        """The checkpoint that a resumed run starts from."""
+        return self.path / "last.pt"
+
+    @property
+    def best_path(self) -> Path:
+        """The checkpoint of the best validation."""
+        return self.path / "best.pt"
+
+    def state(self, device: torch.device) -> TrainingState:
+        """Return the last state that was saved, or a fresh one where there is none."""
+        trained = [operator.trained for operator in self.operators]
+        samples = [i for ids in training_samples(self.data_path).values() for i in ids]
+        if self.last_path.exists():
+            return TrainingState.resumed(self.last_path, self.config, trained, samples, device)
+        return TrainingState.fresh(self.config, trained, samples, device)
+
+
+def open_run(
+    config: TrainConfig | None,
+    factor_files: Sequence[Path],
+    data: Path | None,
+    output: Path,
+    *,
+    resume: bool,
+    progress: Progress,
+) -> RunDirectory:
+    """Make the directory of a run, or open it to resume; arguments as for `train`.
+
+    Raises
+    ------
+    InputError, MismatchError
+        As for `train`; nothing has been written then.
+    """
+    if output.exists() and not resume:
+        msg = f"output must not exist yet, got {output}; resume it, or choose another name"
+        raise InputError(msg)
+    if resume and not (output / "config.yaml").is_file():
+        msg = f"output must be a run to resume, got {output} without config.yaml"
+        raise InputError(msg)
+    saved = load_config(output / "config.yaml") if resume else None
+    wanted = config or saved or TrainConfig()
+    specs = operators_of(factor_files) if data is None else DataStore.open(data).operators
+    operators = match_factor_files(specs, factor_files)
+    shapes = [operator.factors.shape for operator in operators]
+    resolved = wanted.resolved(_smallest(shapes))
+    resolve_device(resolved.device)
+    if data is not None:
+        training_samples(data)
+    if saved is not None:
+        _check_same(saved, resolved, output)
+    else:
+        output.mkdir(parents=True)
+        _write_config(output / "config.yaml", resolved, factor_files, data)
+    data_path = data or output / "data.zarr"
+    if not data_path.exists() and (output / "last.pt").exists():
+        msg = f"data must be given to resume {output}, which was trained on a data store, got none"
+        raise InputError(msg)
+    if not data_path.exists():
+        _make_data(data_path, specs, resolved, progress)
+    return RunDirectory(output, resolved, data_path, operators)
+
+
+def _smallest(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shortest length per axis: patches must fit into every volume."""
+    if len({len(shape) for shape in shapes}) != 1:
+        msg = f"operators must have volumes with equally many axes, got shapes {shapes}"
+        raise InputError(msg)
+    return tuple(min(lengths) for lengths in zip(*shapes, strict=True))
+
+
+def _make_data(
+    path: Path, specs: Mapping[str, OperatorSpec], config: TrainConfig, progress: Progress
+) -> None:
+    """Simulate measurements of made objects."""
+    made = config.made_objects
+    silent = made.photons is None and made.relative_noise is None
+    noise = noise_model(made.photons, _RELATIVE_NOISE if silent else made.relative_noise)
+    simulate(
+        specs,
+        MadeObjects(made.train + made.validation, made.seed),
+        path,
+        noise=noise,
+        seed=made.seed,
+        validation=made.validation,
+        device=config.device,
+        progress=progress,
+    )
+
+
+def _check_same(saved: TrainConfig, wanted: TrainConfig, output: Path) -> None:
+    old, new = (dict(_flat(config.model_dump(mode="json"))) for config in (saved, wanted))
+    changed = [k for k in old | new if old.get(k) != new.get(k) and k not in _FREE_KEYS]
+    if changed:
+        before = ", ".join(f"{key} {old.get(key)}" for key in changed)
+        after = ", ".join(f"{key} {new.get(key)}" for key in changed)
+        msg = (
+            f"config must be that of the run {output} to resume it, {before}, got {after}; "
+            "leave the config out, or start a new run"
+        )
+        raise InputError(msg)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _write_config(
+    path: Path, config: TrainConfig, factor_files: Sequence[Path], data: Path | None
+) -> None:
+    """Write the configuration as a file that `load_config` reads; the rest are comments."""
+    used = ", ".join(f"{name} {version}" for name, version in versions().items())
+    lines = [
+        f"# made by {used}",
+        *(f"# factors {factors}" for factors in factor_files),
+        f"# data {data or 'made objects'}",
+        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")

@@ -1,0 +1,56 @@
+"""RunLog: what happened in a training run, one JSON document per line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+
+class RunLog:
+    """A file of JSON lines, each with its ``step``, readable while the run goes on.
+
+    Parameters
+    ----------
+    path
+        The file; it is appended to.
+    step
+        Steps that are kept: a run that is resumed at its last checkpoint repeats the later ones.
+    """
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        kept = [line for line in read_log(path) if line["step"] <= step] if path.exists() else []
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        partial.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, **values: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Append a line."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log; a last line that was cut off by a kill is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines

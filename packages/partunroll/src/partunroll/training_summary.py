@@ -1,0 +1,37 @@
+"""The result of a training run, as a line and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from partunroll.training import TrainResult
+
+
+def summary(result: TrainResult) -> str:
+    """Return the result in words."""
+    best = result.best
+    validated = (
+        f"best PSNR {best['psnr']:.2f} dB at step {best['step']:.0f} (initial estimate "
+        f"{best['psnr_initial']:.2f} dB)"
+        if "psnr" in best
+        else "no validation data"
+    )
+    loss = "" if result.loss is None else f"; last loss {result.loss:.3e}"
+    return (
+        f"{result.output}/best.pt: {result.step} of {result.steps} steps, {validated}{loss}; "
+        f"{result.seconds:.0f} s"
+    )
+
+
+def figures(result: TrainResult) -> dict[str, Any]:
+    """Return the result as JSON values."""
+    return {
+        "output": str(result.output),
+        "step": result.step,
+        "steps": result.steps,
+        "loss": result.loss,
+        "best": dict(result.best),
+        "seconds": result.seconds,
+        "stop_reason": result.stop_reason,
+    }

@@ -1,0 +1,87 @@
+"""VolumeProblem: everything about a reconstruction that is not the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from partunroll.errors import InputError, MismatchError
+
+if TYPE_CHECKING:
+    import torch
+
+    from normalfit.factors import Factors
+    from normalfit.linear_operator import LinearOperator
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeProblem:
+    """``y = A x``, where the reconstruction starts, and what approximates ``A*A``.
+
+    Parameters
+    ----------
+    operator, measurements
+        ``A`` and ``y``.
+    initial_estimate
+        ``x0``, ``(*domain)``, on the device of `measurements`; made as in training.
+    norm
+        Spectral norm of ``A*A``, the one that the network was trained with.
+    factors
+        ``B ≈ A*A`` of the whole volume, as fitted; None where only the exact ``A*A`` is used.
+
+    Raises
+    ------
+    InputError
+        The shapes do not fit each other, or `norm` is not positive.
+    MismatchError
+        The factors are of another grid than the operator.
+    """
+
+    operator: LinearOperator
+    measurements: torch.Tensor
+    initial_estimate: torch.Tensor
+    norm: float
+    factors: Factors | None = None
+
+    def __post_init__(self) -> None:
+        _check_shape("measurements", self.measurements, self.operator.range.shape)
+        _check_shape("initial_estimate", self.initial_estimate, self.operator.domain.shape)
+        if not self.norm > 0:
+            msg = f"norm must be positive, got {self.norm}"
+            raise InputError(msg)
+        if self.factors is not None and self.factors.shape != self.operator.domain.shape:
+            msg = (
+                f"factors must be of the operator's grid {self.operator.domain.shape}, "
+                f"got {self.factors.shape}"
+            )
+            raise MismatchError(msg)
+
+    @cached_property
+    def scaled_factors(self) -> Factors:
+        """``B`` divided by the norm, on the device of the volumes.
+
+        Raises
+        ------
+        InputError
+            There are none.
+        """
+        if self.factors is None:
+            msg = "factors must be given to be used, got none; give them, or use the exact A*A"
+            raise InputError(msg)
+        return self.factors.to(self.initial_estimate.device).scaled(1 / self.norm)
+
+    def residual(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``y − A x``."""
+        return self.measurements - self.operator.forward(x)
+
+    def relative_norm(self, residual: torch.Tensor) -> float:
+        """Return ``‖residual‖ / ‖y‖``, or 0 where all measurements are 0."""
+        scale = float(self.measurements.norm())
+        return float(residual.norm()) / scale if scale else 0.0
+
+
+def _check_shape(name: str, x: torch.Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(x.shape) != shape:
+        msg = f"{name} must have the operator's shape {shape}, got {tuple(x.shape)}"
+        raise InputError(msg)

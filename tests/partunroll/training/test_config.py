@@ -1,0 +1,107 @@
+"""A configuration is valid or refused with every problem; it resolves against the volumes."""
+
+import pytest
+import yaml
+
+from partunroll.config import PostProcessingConfig, TrainConfig, UnrolledConfig, load_config
+from partunroll.errors import InputError
+
+
+def written(tmp_path, text):
+    path = tmp_path / "train.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_are_valid_and_survive_yaml(tmp_path):
+    config = load_config(None)
+    text = yaml.safe_dump(config.resolved((40, 40, 40)).model_dump(mode="json"))
+    assert load_config(written(tmp_path, text)) == config.resolved((40, 40, 40))
+
+
+def test_overrides_replace_values_of_the_file(tmp_path):
+    path = written(tmp_path, "steps: 10\nnetwork: {iterations: 3}\n")
+    config = load_config(path, {"network.iterations": 5, "network.prior.blocks": 2})
+    assert config.steps == 10
+    assert isinstance(config.network, UnrolledConfig)
+    assert (config.network.iterations, config.network.prior.blocks) == (5, 2)
+
+
+def test_network_is_chosen_by_kind(tmp_path):
+    assert isinstance(load_config(written(tmp_path, "network: {}\n")).network, UnrolledConfig)
+    path = written(tmp_path, "network: {kind: post_processing}\n")
+    assert isinstance(load_config(path).network, PostProcessingConfig)
+
+
+def test_every_problem_is_in_one_line(tmp_path):
+    text = "steps: 0\nbatches: 3\nnetwork: {iterations: -1, prior: {dim: 4}}\n"
+    with pytest.raises(InputError) as error:
+        load_config(written(tmp_path, text))
+    message = str(error.value)
+    assert "\n" not in message
+    assert "train.yaml" in message
+    for place in ("steps: ", "batches: ", "network.iterations: ", "network.prior.dim: "):
+        assert place in message
+    assert "(got -1)" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "network: {kind: transformer}",
+        "network: 3",
+        "network: {kind: post_processing, iterations: 4}",
+        "learning_rate: .nan",
+        "patch_shape: [8, 0, 8]",
+        "normal: approximate",
+        "made_objects: {photons: 1e5, relative_noise: 0.01}",
+        "steps: [",
+        "- steps",
+    ],
+)
+def test_invalid_values_are_refused(tmp_path, text):
+    with pytest.raises(InputError, match=r"config .* must"):
+        load_config(written(tmp_path, text))
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.yaml"):
+        load_config(tmp_path / "nothing.yaml")
+
+
+def test_override_inside_a_value_is_refused():
+    with pytest.raises(InputError, match="steps"):
+        load_config(None, {"steps": 3, "steps.more": 4})
+
+
+def test_config_resolves_against_the_volumes():
+    config = TrainConfig(patch_shape=32).resolved((20, 40, 48))
+    assert config.patch_shape == (20, 32, 32)
+    assert config.network.prior.dim == 3
+    assert config.validation.patch_shape == (20, 32, 32)
+    assert config.validation.overlap == 5
+    assert config.resolved((20, 40, 48)) == config
+
+
+def test_2d_volumes_get_a_2d_prior():
+    assert TrainConfig().resolved((64, 64)).network.prior.dim == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"patch_shape": (8, 8)}, "patch_shape"),
+        ({"patch_shape": (8, 8, 17)}, "patch_shape"),
+        ({"validation": {"patch_shape": (8, 17, 8)}}, "validation.patch_shape"),
+        ({"patch_shape": 8, "validation": {"overlap": 8}}, "validation.overlap"),
+    ],
+)
+def test_patches_that_do_not_fit_the_volumes_are_refused(values, name):
+    with pytest.raises(InputError, match=name):
+        TrainConfig.model_validate(values).resolved((16, 16, 16))
+
+
+def test_3d_prior_for_2d_volumes_is_refused():
+    config = load_config(None, {"network.prior.dim": 3})
+    with pytest.raises(InputError, match=r"network\.prior\.dim"):
+        config.resolved((16, 16))

@@ -1,0 +1,116 @@
+"""Patches cover the grid and their windows sum to one, at borders and for any length."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from normalfit.grid import Patch
+from partunroll.errors import InputError
+from partunroll.tiling import tile
+from partunroll.windows import Blend, BlendWindows
+
+
+@st.composite
+def tilings(draw):
+    num_axes = draw(st.integers(1, 3))
+    shape, patch_shape, stride = [], [], []
+    for _ in range(num_axes):
+        n = draw(st.integers(1, 12))
+        p = draw(st.integers(1, n))
+        shape.append(n)
+        patch_shape.append(p)
+        stride.append(draw(st.integers(1, p)))
+    return tuple(shape), tuple(patch_shape), tuple(stride)
+
+
+@given(tilings())
+@settings(max_examples=100, deadline=None)
+def test_patches_lie_inside_and_cover_every_voxel(tiling):
+    shape, patch_shape, stride = tiling
+    covered = torch.zeros(shape)
+    for patch in tile(shape, patch_shape, stride):
+        patch.check_inside(shape)
+        assert patch.shape == patch_shape
+        patch.extract(covered).add_(1)
+    assert covered.min() >= 1
+
+
+@given(tilings())
+@settings(max_examples=100, deadline=None)
+def test_no_patch_is_drawn_twice(tiling):
+    patches = tile(*tiling)
+    assert len(set(patches)) == len(patches)
+
+
+@pytest.mark.parametrize("length", [9, 10, 11, 12])
+def test_last_offset_is_always_drawn(length):
+    patches = tile((length,), (4,), 3)
+    assert max(patch.offset for patch in patches) == (length - 4,)
+
+
+@given(tilings())
+@settings(max_examples=100, deadline=None)
+def test_windows_sum_to_one_on_every_voxel(tiling):
+    windows = BlendWindows(*tiling)
+    blend = Blend(windows, dtype=torch.float64)
+    for patch in windows.patches:
+        blend.add(patch, torch.ones(patch.shape, dtype=torch.float64))
+    torch.testing.assert_close(blend.volume, torch.ones_like(blend.volume), rtol=0, atol=1e-14)
+
+
+@given(tilings())
+@settings(max_examples=50, deadline=None)
+def test_blending_patches_of_a_volume_gives_the_volume(tiling):
+    windows = BlendWindows(*tiling)
+    generator = torch.Generator().manual_seed(0)
+    volume = torch.randn((2, *windows.shape), generator=generator)
+    blend = Blend(windows, batch=(2,))
+    for patch in windows.patches:
+        blend.add(patch, patch.extract(volume))
+    torch.testing.assert_close(blend.volume, volume)
+
+
+@pytest.mark.parametrize("patch_length", [5, 6])
+@pytest.mark.parametrize("overlap", [1, 2, 3])
+def test_inner_windows_are_symmetric_about_the_patch_centre(patch_length, overlap):
+    stride = patch_length - overlap
+    windows = BlendWindows((patch_length + 4 * stride,), (patch_length,), stride)
+    inner = windows.window(windows.patches[2], dtype=torch.float64)
+    torch.testing.assert_close(inner, inner.flip(0), rtol=0, atol=1e-14)
+    assert inner[0] < inner[overlap - 1] or overlap == 1
+
+
+def test_windows_do_not_fall_towards_a_border_of_the_grid():
+    windows = BlendWindows((16,), (8,), 4)
+    first, *_, last = windows.patches
+    assert (windows.window(first)[:4] == 1).all()
+    assert (windows.window(last)[-4:] == 1).all()
+
+
+def test_windows_rise_over_the_whole_overlap_and_are_positive():
+    windows = BlendWindows((20,), (8,), 4)
+    ramp = windows.window(windows.patches[1], dtype=torch.float64)[:4]
+    assert (ramp > 0).all()
+    assert (ramp.diff() > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (((8, 8), (9, 4), 2), "patch length"),
+        (((8, 8), (4, 4), 5), "stride"),
+        (((8, 8), (4, 4), 0), "stride"),
+        (((8, 8), (4, 4), (1, 2, 3)), "stride"),
+        (((8, 8), (4, 4, 4), 2), "patch_shape"),
+    ],
+)
+def test_what_would_leave_gaps_is_refused(arguments, name):
+    with pytest.raises(InputError, match=name):
+        tile(*arguments)
+
+
+def test_one_patch_as_large_as_the_grid_has_the_window_one():
+    windows = BlendWindows((6, 5), (6, 5), (6, 5))
+    assert windows.patches == (Patch.whole((6, 5)),)
+    assert (windows.window(windows.patches[0]) == 1).all()
