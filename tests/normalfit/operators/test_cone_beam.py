@@ -305,6 +305,7 @@ def broken(**changes):
         (np.zeros((3, 11)), (8, 9), r"\(views, 12\).*got \(3, 11\)"),
         (np.zeros((0, 12)), (8, 9), r"at least one view, got \(0, 12\)"),
         (orbit().vectors, (0, 9), r"detector_shape .* got \(0, 9\)"),
+        (orbit().vectors, (8, 9, 1), r"detector_shape .* got \(8, 9, 1\)"),
         (broken(u=(math.nan, 0, 0)), (8, 9), r"finite, got .*nan.* in view 2"),
         (broken(u=(0, 0, 2.0)), (8, 9), r"u and v must be two directions.* in view 2"),
         (broken(v=(0, 0, 0)), (8, 9), r"u and v must be two directions.* in view 2"),

@@ -10,6 +10,7 @@ import zarr
 from normalfit.errors import InputError as NormalfitInputError
 from normalfit.grid import Patch
 from partunroll.data_store import DataStore, SampleInfo, create_store
+from partunroll.data_store_arrays import CheckedArray, write_array
 from partunroll.data_store_header import SAMPLE_ARRAYS
 from partunroll.errors import DataStoreError, InputError
 from partunroll.volume_file import read_measurements, read_volume
@@ -100,13 +101,12 @@ def test_a_patch_needs_only_its_chunks(store_path):
         store.read("one", "reference")
 
 
-def test_zeros_are_written_too(tmp_path, cone_spec):
-    arrays = {name: np.zeros_like(values) for name, values in _arrays().items()}
-    with create_store(tmp_path / "z.zarr", {"cone": cone_spec}, {}) as writer:
-        writer.add_sample(_info(), arrays)
-    chunks = list((tmp_path / "z.zarr" / "samples" / "one" / "reference" / "c").rglob("*"))
-    assert sum(chunk.is_file() for chunk in chunks) == 2 * 2 * 3
-    assert DataStore.open(tmp_path / "z.zarr").read("one", "reference").max() == 0.0
+@pytest.mark.parametrize("dtype", [np.bool_, np.int32, np.float64, np.complex64])
+def test_chunks_of_zeros_are_written_for_every_type(tmp_path, dtype):
+    values = np.zeros((4, 4), dtype=dtype)
+    values[3, 3] = 1
+    entry = write_array(tmp_path / "a", values, (2, 2))
+    np.testing.assert_array_equal(CheckedArray(tmp_path / "a", entry).read(), values)
 
 
 def test_measurements_are_chunked_by_view(store_path):

@@ -48,6 +48,8 @@ def test_made_objects_are_seen_by_several_operators(tmp_path, cone_spec, paralle
     summary = simulate(specs, MadeObjects(3, seed=5), output, noise=noise, validation=1)
     store = DataStore.open(output)
     assert summary.splits == {"train": 4, "validation": 2}
+    last = [sample.id for sample in store.split("validation")]
+    assert last == ["made-5-0002-cone", "made-5-0002-parallel"]
     assert summary.initial_methods == {"cone": "fdk", "parallel": "fbp"}
     assert summary.fingerprints["cone"] == cone_spec.fingerprint
     assert (summary.inverse_crimes, summary.notes) == ((), ())

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from tests.partunroll.reconstruction.test_reconstruction_file import FACTS
 
 from partunroll.errors import InputError
 from partunroll.evaluation import evaluate
@@ -20,7 +19,7 @@ def reference(tmp_path):
     return tmp_path / "reference.npy"
 
 
-def save(path, reference, facts=FACTS):
+def save(path, reference, facts):
     """Save volumes whose errors are 0.1, 0.01 and 0.001."""
     truth = np.load(reference)
     errors = {"initial_estimate": 0.1, "stage1": 0.01, "reconstruction": 0.001}
@@ -28,8 +27,8 @@ def save(path, reference, facts=FACTS):
     return path
 
 
-def test_every_volume_has_its_figures(reference, tmp_path):
-    result = evaluate(save(tmp_path / "r.zarr", reference), reference, data_range=1.0)
+def test_every_volume_has_its_figures(reference, facts, tmp_path):
+    result = evaluate(save(tmp_path / "r.zarr", reference, facts), reference, data_range=1.0)
     assert list(result.scores) == ["initial_estimate", "stage1", "reconstruction"]
     psnr = [scores.psnr for scores in result.scores.values()]
     assert psnr == pytest.approx([20, 40, 60], abs=0.01)
@@ -38,14 +37,14 @@ def test_every_volume_has_its_figures(reference, tmp_path):
     assert "data range 1 (given)" in str(result)
 
 
-def test_stage_one_alone_is_shown_once(reference, tmp_path):
-    facts = FACTS.model_copy(update={"settings": {**FACTS.settings, "stages": 1}})
+def test_stage_one_alone_is_shown_once(reference, facts, tmp_path):
+    facts = facts.model_copy(update={"settings": {**facts.settings, "stages": 1}})
     result = evaluate(save(tmp_path / "r.zarr", reference, facts), reference)
     assert list(result.scores) == ["initial_estimate", "reconstruction"]
 
 
-def test_an_inverse_crime_is_called_so(reference, tmp_path):
-    facts = FACTS.model_copy(update={"measurements": {"inverse_crime": True}})
+def test_an_inverse_crime_is_called_so(reference, facts, tmp_path):
+    facts = facts.model_copy(update={"measurements": {"inverse_crime": True}})
     assert "inverse crime" in str(evaluate(save(tmp_path / "r.zarr", reference, facts), reference))
 
 

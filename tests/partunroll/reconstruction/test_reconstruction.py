@@ -1,108 +1,17 @@
 """Both stages against the formulas they stand for, on an operator whose factors are exact."""
 
-from typing import Any
-
 import pytest
 import torch
-from torch import nn
 
 from normalfit.factors import Factors
-from normalfit.grid import Grid
-from normalfit.lag_kernel import LagKernel
-from normalfit.linear_operator import FunctionOperator
 from normalfit.restriction import restrict_batch
 from partunroll.blended_patches import blend_patches, extract, overlapping_windows
 from partunroll.config import PostProcessingConfig, PriorConfig, UnrolledConfig
-from partunroll.errors import InputError, MismatchError
 from partunroll.network import build_network
-from partunroll.patch_gradient import PatchProblem, initial_gradient
-from partunroll.reconstruction import reconstruct
+from partunroll.patch_gradient import initial_gradient
 
 SHAPE = (9, 10)
-STEP_SIZES = (0.7, 0.5, 0.9, 0.6, 0.8)
-
-
-class SmallNetwork(nn.Module):
-    """A network whose prior looks one voxel around: a convolution and a nonlinearity."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.randn(1, 1, 3, 3, generator=torch.Generator().manual_seed(5)) * 0.3
-        self.step_sizes = torch.tensor(STEP_SIZES)
-
-    def prior(self, x):
-        padded = nn.functional.pad(x[:, None], (1, 1, 1, 1), mode="replicate")
-        return torch.tanh(nn.functional.conv2d(padded, self.weight.to(x)))[:, 0] + x
-
-    def forward(self, initial_estimate, initial_gradient, normal):
-        problem = PatchProblem(initial_estimate, initial_gradient, normal)
-        x = initial_estimate
-        for step_size in self.step_sizes:
-            x = self.prior(x - step_size * problem.gradient(x))
-        return x
-
-
-class CountedOperator(FunctionOperator):
-    """A periodic convolution that counts how often it is applied."""
-
-    def __init__(self, shape=SHAPE):
-        generator = torch.Generator().manual_seed(1)
-        kernel = torch.zeros(shape, dtype=torch.float64)
-        kernel[:3, :4] = torch.randn(3, 4, dtype=torch.float64, generator=generator)
-        self.spectrum = torch.fft.fftn(kernel)
-        self.counts = {"forward": 0, "adjoint": 0}
-        super().__init__(Grid(shape), Grid(shape), self._convolve, self._correlate, batched=True)
-
-    def _convolve(self, x):
-        self.counts["forward"] += 1
-        return self._filter(x, self.spectrum)
-
-    def _correlate(self, y):
-        self.counts["adjoint"] += 1
-        return self._filter(y, self.spectrum.conj())
-
-    def _filter(self, x, spectrum):
-        axes = (-2, -1)
-        product = torch.fft.fftn(x, dim=axes) * spectrum.to(x.device)
-        return torch.fft.ifftn(product, dim=axes).real.to(x.dtype)
-
-    @property
-    def norm(self):
-        return float(self.spectrum.abs().max() ** 2)
-
-    @property
-    def factors(self):
-        """``A*A`` itself: it is a periodic convolution."""
-        kernel = torch.fft.ifftn(self.spectrum.abs() ** 2).real
-        centre = [n // 2 for n in kernel.shape]
-        values = kernel.roll(centre, (0, 1))[None]
-        return Factors(LagKernel(values, tuple(kernel.shape), ("periodic",) * 2))
-
-
-class Scene:
-    """A noiseless problem in float64."""
-
-    def __init__(self):
-        generator = torch.Generator().manual_seed(2)
-        self.operator = CountedOperator()
-        self.truth = torch.rand(SHAPE, dtype=torch.float64, generator=generator)
-        self.y = self.operator.forward(self.truth)
-        noise = torch.randn(SHAPE, dtype=torch.float64, generator=generator)
-        self.x0 = self.truth + 0.3 * noise
-        self.network: Any = SmallNetwork()
-        self.operator.counts.update(forward=0, adjoint=0)
-
-    def reconstruct(self, factors="exact", **options):
-        factors = self.operator.factors if factors == "exact" else factors
-        options = {"patch_shape": 6, "overlap": 3} | options
-        return reconstruct(
-            self.network, self.operator, self.y, factors, self.operator.norm, self.x0, **options
-        )
-
-
-@pytest.fixture
-def scene():
-    return Scene()
+STEP_SIZES = (0.7, 0.5, 0.9, 0.6, 0.8)  # of the scene's network
 
 
 def wrong_factors(factors):
@@ -265,46 +174,3 @@ def test_a_drunet_reconstructs(scene):
     assert result.final.shape == SHAPE
     assert len(result.history) == 2
     assert result.residual_norm > 0
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"patch_shape": (6, 11)},
-            r"patch_shape must fit into the volume \(9, 10\), got \(6, 11\)",
-        ),
-        ({"patch_shape": (6, 6, 6)}, r"got \(6, 6, 6\)"),
-        ({"overlap": 6}, r"overlap must be 0 … 5 for \(6, 6\), got 6"),
-        ({"batch": 0}, "batch must be at least 1, got 0"),
-        ({"refresh": 2}, "refresh must be at least 1, and 1 with normal 'exact', got 2"),
-        ({"normal": "factors", "refresh": 0}, "got 0 with 'factors'"),
-    ],
-)
-def test_wrong_options_are_refused(scene, options, message):
-    with pytest.raises(InputError, match=message):
-        scene.reconstruct(**options)
-
-
-@pytest.mark.parametrize("options", [{}, {"normal": "factors", "stages": 1}])
-def test_missing_factors_are_refused_before_anything_is_computed(scene, options):
-    with pytest.raises(InputError, match="factors must be given to be used, got none"):
-        scene.reconstruct(None, **options)
-    assert scene.operator.counts == {"forward": 0, "adjoint": 0}
-
-
-def test_wrong_shapes_are_refused_naming_both(scene):
-    scene.y = scene.y[:, :7]
-    with pytest.raises(InputError, match=r"measurements .* \(9, 10\), got \(9, 7\)"):
-        scene.reconstruct()
-
-
-def test_factors_of_another_grid_are_refused(scene):
-    with pytest.raises(MismatchError, match=r"\(9, 10\), got \(9, 8\)"):
-        scene.reconstruct(CountedOperator((9, 8)).factors)
-
-
-def test_a_network_that_diverges_is_reported(scene):
-    scene.network.weight = scene.network.weight * torch.nan
-    with pytest.raises(InputError, match="reconstruction must be finite"):
-        scene.reconstruct()

@@ -8,34 +8,11 @@ import pytest
 from normalfit.errors import InputError
 from partunroll.errors import ReconstructionFileError
 from partunroll.reconstruction_file import (
-    InitialFacts,
-    ReconstructionFacts,
     is_reconstruction,
     open_reconstruction,
     save_reconstruction,
 )
 from partunroll.volume_file import read_volume
-
-FACTS = ReconstructionFacts(
-    command="partunroll reconstruct",
-    operator={"kind": "inpainting"},
-    fingerprint="abc",
-    norm=2.5,
-    checkpoint={"path": "best.pt", "sha256": "0", "step": 3},
-    factors=None,
-    measurements={"path": "y.npy"},
-    initial_estimate=InitialFacts(method="FDK, window hann", path=None),
-    intensity_per_mm=None,
-    settings={"stages": 2, "patch_shape": [4, 4, 4], "num_patches": 8},
-    iterations=[
-        {"step_size": 1.0, "gradient_norm": 2.0, "residual_norm": 0.5},
-        {"step_size": 1.0, "gradient_norm": 1.0, "residual_norm": None},
-    ],
-    residual_norm=0.25,
-    seconds=[1.0, 2.0],
-    voxel_mm=(1.0, 2.0, 2.0),
-    notes=["a note"],
-)
 
 
 @pytest.fixture
@@ -46,16 +23,16 @@ def volumes():
 
 
 @pytest.fixture
-def saved(volumes, tmp_path):
-    save_reconstruction(tmp_path / "recon.zarr", volumes, FACTS)
+def saved(volumes, facts, tmp_path):
+    save_reconstruction(tmp_path / "recon.zarr", volumes, facts)
     return tmp_path / "recon.zarr"
 
 
-def test_volumes_and_facts_read_back(saved, volumes):
+def test_volumes_and_facts_read_back(saved, volumes, facts):
     file = open_reconstruction(saved)
     for name, volume in volumes.items():
         np.testing.assert_array_equal(file.read(name), volume)
-    assert file.facts == FACTS
+    assert file.facts == facts
     assert set(file.header.versions) >= {"python", "torch", "partunroll"}
     assert is_reconstruction(saved)
 
@@ -75,17 +52,17 @@ def test_the_summary_holds_what_matters(saved):
     assert json.loads(json.dumps(open_reconstruction(saved).as_json()))["norm"] == 2.5
 
 
-def test_an_existing_output_stays(saved, volumes):
+def test_an_existing_output_stays(saved, volumes, facts):
     volumes = {name: 0 * volume for name, volume in volumes.items()}
     with pytest.raises(InputError, match="output must not exist yet"):
-        save_reconstruction(saved, volumes, FACTS)
+        save_reconstruction(saved, volumes, facts)
     assert open_reconstruction(saved).read("reconstruction").any()
 
 
-def test_a_failure_leaves_nothing(volumes, tmp_path):
+def test_a_failure_leaves_nothing(volumes, facts, tmp_path):
     del volumes["stage1"]
     with pytest.raises(KeyError):
-        save_reconstruction(tmp_path / "recon.zarr", volumes, FACTS)
+        save_reconstruction(tmp_path / "recon.zarr", volumes, facts)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -145,9 +145,9 @@ class _Model:
             noise = torch.randn(self.u.shape, generator=generator(seed, "start", 0))
             self.u[1:] += 0.1 * noise[1:].to(self.u)
         self.h = w.new_zeros((terms, *self.grid.lags))
-        centre = tuple(length // 2 for length in self.grid.lags)
+        centre: Any = (slice(None), *(length // 2 for length in self.grid.lags))
         diagonal = torch.sum(w * response) / torch.sum(w * w)  # mean of the diagonal of N
-        self.h[(slice(None), *centre)] = diagonal / (scale * terms)
+        self.h[centre] = diagonal / (scale * terms)
 
     def gradient_step(self, w: torch.Tensor, response: torch.Tensor) -> float:
         """Put the gradient of ``|B w - N w|²`` per voxel where Adam finds it; return the loss."""

@@ -14,6 +14,8 @@ from normalfit.probed_convolution import ProbedConvolution
 from normalfit.shrinkage import diagonal_ridge, kernel_ridge, lag_shells, new_kernel_ridge
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from normalfit.lag_grid import LagGrid
     from normalfit.probes import ProbeSet
 
@@ -156,7 +158,7 @@ class Alternation:
 
 
 def relative_error(
-    convolution: ProbedConvolution, responses: torch.Tensor | list[torch.Tensor], terms: Terms
+    convolution: ProbedConvolution, responses: torch.Tensor | Sequence[torch.Tensor], terms: Terms
 ) -> float:
     """Return ``sqrt(Σ|N w - B w|² / Σ|N w|²)`` over the probes of `convolution`."""
     error = total = 0.0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from normalfit.devices import resolve_device
 from normalfit.errors import InputError
 from normalfit.metrics import grid_error, patch_error
+from normalfit.random_patch import half_grid
 
 if TYPE_CHECKING:
     from normalfit.estimate import Estimate
@@ -99,7 +100,7 @@ def evaluate_file(
 
 def _patch_shape(patch: str | None, shape: tuple[int, ...]) -> tuple[int, ...]:
     if patch is None:
-        return tuple(-(-n // 2) for n in shape)
+        return half_grid(shape)
     parts = patch.split(",")
     sides = [int(part) for part in parts if part.strip().isdecimal()]
     sides = sides * len(shape) if len(parts) == 1 else sides

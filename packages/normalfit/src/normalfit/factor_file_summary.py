@@ -28,12 +28,12 @@ def figures(file: FactorFile) -> dict[str, Any]:
 
 def _rows(file: FactorFile) -> list[tuple[str, str]]:
     header = file.header
-    factors = f"{_times(header.shape)}, {header.terms} terms, {_boundary(header.boundary)}"
+    terms = f"{header.terms} term{'s' * (header.terms > 1)}"
     return [
         ("format", f"{header.format} {header.version}"),
         ("operator", f"{_kind(file)}, fingerprint {header.fingerprint}"),
         ("grid", f"{_times(header.shape)}{_voxels(header.voxel_mm)}"),
-        ("factors", f"{factors}, {_arrays(file)}"),
+        ("factors", f"{terms}, {_boundary(header.boundary)}, {_arrays(file)}"),
         ("norm of A*A", _norm(file)),
         ("adjointness", f"{header.adjointness:.2g}"),
         *_report_rows(header.report),

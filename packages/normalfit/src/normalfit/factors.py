@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from normalfit.errors import InputError
@@ -109,7 +110,7 @@ class Factors:
         if x.shape[-self._axes :] != self.shape:
             msg = f"x must have the trailing shape {self.shape}, got {tuple(x.shape)}"
             raise InputError(msg)
-        batch = torch.broadcast_shapes(x.shape[: -self._axes], self._batch)
+        batch = np.broadcast_shapes(x.shape[: -self._axes], self._batch)
         x = x.expand(*batch, *self.shape)
         if x.dtype in (torch.float16, torch.bfloat16):
             return _Apply.apply(x.to(self.dtype), self).to(x.dtype)
@@ -132,9 +133,9 @@ class Factors:
         return len(self.shape)
 
     @property
-    def _batch(self) -> torch.Size:
+    def _batch(self) -> tuple[int, ...]:
         tensors = [t for t in (self.kernel.values, self.u, self.v) if t is not None]
-        return torch.broadcast_shapes(*[t.shape[: -self._axes - 1] for t in tensors])
+        return np.broadcast_shapes(*[t.shape[: -self._axes - 1] for t in tensors])
 
     def _apply(self, x: torch.Tensor) -> torch.Tensor:
         half = not (x.is_complex() or self.is_complex)
@@ -163,7 +164,7 @@ class _Apply(torch.autograd.Function):
         return factors._apply(x.detach())
 
     @staticmethod
-    def backward(  # type: ignore[override] # torch declares *args
+    def backward(
         ctx: Any,  # noqa: ANN401
         gradient: torch.Tensor,
     ) -> tuple[torch.Tensor, None]:

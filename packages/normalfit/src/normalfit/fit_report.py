@@ -1,4 +1,4 @@
-"""FitReport and FitResult: what a fit found, how it got there, and how good it is."""
+"""FitReport: how a fit was made and how good it is; stored with the factors."""
 
 from __future__ import annotations
 
@@ -7,33 +7,46 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from normalfit.estimate import Estimate
-    from normalfit.factors import Factors
     from normalfit.fitted import HistoryPoint
     from normalfit.lag_grid import Boundary
 
 
 @dataclass(frozen=True)
 class FitReport:
-    """How factors were fitted, and their error on probes that the fit has not seen.
+    """What a fit did and what it reached.
 
     Parameters
     ----------
     method
         'least-squares' or 'adam'.
-    terms, boundary
-        The model.
-    probes, held_out
-        Training probes (for Adam: fresh ones, one per step), and those that guided the fit.
+    terms
+        Number of terms.
+    boundary
+        Per axis.
+    probes
+        Training probes; for Adam as many as were drawn.
+    held_out
+        Probes that guided the fit.
     seed
-        Of everything random.
+        Seed of all probes.
     applications
-        Applications of ``N`` in all, measuring included.
-    history, stop_reason, converged
-        As in `Fitted`.
-    grid_error, patch_error, patch_shape
-        Relative errors on the grid and on random patches of `patch_shape`.
+        Applications of ``N`` on the whole grid, for guidance and evaluation too.
+    history
+        Where the fit stood, in order.
+    stop_reason
+        Why it stopped.
+    converged
+        Whether more of the same would not have helped.
+    grid_error
+        Relative Frobenius error on the grid, on probes of its own.
+    patch_error
+        Relative error on random patches, on probes of their own.
+    patch_shape
+        Voxels of these patches.
     seconds
-        Of the whole fit.
+        Of everything.
+    response_seconds
+        Of `seconds`, what the responses that were collected before the fit took.
     options
         The options of the method.
     """
@@ -52,22 +65,13 @@ class FitReport:
     patch_error: Estimate
     patch_shape: tuple[int, ...]
     seconds: float
-    options: dict[str, Any]
+    response_seconds: float
+    options: dict[str, float | int]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        document = asdict(self)
+        """Return the fields as JSON values: dictionaries, lists, numbers and strings."""
+        fields = asdict(self)
         return {
-            **document,
-            "boundary": list(self.boundary),
-            "history": [asdict(point) for point in self.history],
-            "patch_shape": list(self.patch_shape),
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in fields.items()
         }
-
-
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """Fitted factors with their report."""
-
-    factors: Factors
-    report: FitReport

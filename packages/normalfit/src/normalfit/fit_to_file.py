@@ -63,16 +63,15 @@ def fit_to_file(
     place = resolve_device(device)
     report = no_progress if progress is None else report_to(progress)
     operator = spec.build()
-    chosen = {} if probes is None else {"probes": probes}
     result = fit(
         operator,
         terms=terms,
         boundary=boundary,
         method=method,
+        probes=probes,
         seed=seed,
         device=place,
         progress=report,
-        **chosen,
     )
     norm = spectral_norm(
         operator.normal, operator.domain.shape, seed=seed, device=place, progress=report

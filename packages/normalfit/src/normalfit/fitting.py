@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from normalfit.adam import AdamOptions, fit_adam
 from normalfit.errors import InputError
-from normalfit.fit_report import FitReport, FitResult
+from normalfit.fit_report import FitReport
 from normalfit.least_squares import LeastSquaresOptions, fit_least_squares
 from normalfit.metrics import grid_error, patch_error
 from normalfit.probes import collect_responses
 from normalfit.progress import no_progress
+from normalfit.random_patch import half_grid
 
 if TYPE_CHECKING:
+    from normalfit.factors import Factors
     from normalfit.fitted import Fitted
     from normalfit.lag_grid import Boundary
     from normalfit.linear_operator import LinearOperator
@@ -27,6 +29,14 @@ METHODS = ("least-squares", "adam")
 DEFAULT_PROBES = {"least-squares": 32, "adam": 1000}
 HELD_OUT = 8  # guides the fit; the errors that are reported come from probes of their own
 EVALUATION = 16
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """Fitted factors, and the report on how they were made and how good they are."""
+
+    factors: Factors
+    report: FitReport
 
 
 @torch.no_grad()
@@ -89,15 +99,16 @@ def fit(
         )
 
     guide = responses(held_out, "held-out")
+    training = responses(count, "training") if method == "least-squares" else None
+    response_seconds = time.perf_counter() - started
     model: dict[str, Any] = {"terms": terms, "seed": seed, "progress": progress}
     fitted: Fitted
-    if isinstance(options, AdamOptions):
-        fitted = fit_adam(operator.normal, guide, ends, steps=count, options=options, **model)
+    if isinstance(options, AdamOptions) or training is None:
+        adam = options if isinstance(options, AdamOptions) else None
+        fitted = fit_adam(operator.normal, guide, ends, steps=count, options=adam, **model)
     else:
-        training = responses(count, "training")
         fitted = fit_least_squares(training, guide, ends, options=options, **model)
-        del training
-    patch_shape = tuple(-(-n // 2) for n in shape)
+    patch_shape = half_grid(shape)
     measured: dict[str, Any] = {"probes": evaluation, **shared}
     report = FitReport(
         method=method,
@@ -114,6 +125,7 @@ def fit(
         patch_error=patch_error(operator, fitted.factors, patch_shape, **measured),
         patch_shape=patch_shape,
         seconds=time.perf_counter() - started,
+        response_seconds=response_seconds,
         options=asdict(options),
     )
     return FitResult(fitted.factors, report)

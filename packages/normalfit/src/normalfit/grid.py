@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from normalfit.errors import InputError
 
@@ -94,6 +94,10 @@ class Patch:
         """One slice per axis."""
         return tuple(slice(o, o + p) for o, p in zip(self.offset, self.shape, strict=True))
 
+    @property
+    def _index(self) -> Any:  # noqa: ANN401 - torch does not name the type of its indices
+        return (..., *self.slices)
+
     def check_inside(self, shape: tuple[int, ...]) -> None:
         """Raise InputError unless the patch lies inside a grid of this shape."""
         inside = len(shape) == len(self.shape) and all(
@@ -108,11 +112,11 @@ class Patch:
 
     def extract(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``P x``: the patch of ``(..., *grid)``, a view of shape ``(..., *shape)``."""
-        return x[(..., *self.slices)]
+        return x[self._index]
 
     def embed(self, x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         """Return ``Pᵀ x``: zeros of ``(..., *shape)`` with the patch written into them."""
         batch = x.shape[: x.ndim - len(self.shape)]
         full = x.new_zeros((*batch, *shape))
-        full[(..., *self.slices)] = x
+        full[self._index] = x
         return full

@@ -156,7 +156,7 @@ class _Apply(torch.autograd.Function):
         return result.reshape(*batch, *result.shape[1:])
 
     @staticmethod
-    def backward(  # type: ignore[override] # torch declares *args
+    def backward(
         ctx: Any,  # noqa: ANN401
         gradient: torch.Tensor,
     ) -> tuple[torch.Tensor, None, None, None]:

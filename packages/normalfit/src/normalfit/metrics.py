@@ -1,4 +1,4 @@
-"""grid_error and patch_error: how far factors are from ``N``, on probes no fit has seen."""
+"""Errors of an approximation ``B`` of ``N``, on the grid and on patches, from fresh probes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from normalfit.estimate import Estimate, relative_error
-from normalfit.grid import Patch
-from normalfit.probes import draw_probe, generator
+from normalfit.estimate import Estimate, relative_error_estimate
+from normalfit.probes import collect_responses, draw_probe, generator
+from normalfit.progress import no_progress
+from normalfit.random_patch import half_grid, random_patch
 from normalfit.restriction import restrict
 
 if TYPE_CHECKING:
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
     from normalfit.factors import Factors
     from normalfit.linear_operator import LinearOperator
+    from normalfit.probes import ProbeSet, Stream
+    from normalfit.progress import Progress
 
 
-@torch.no_grad()
 def grid_error(
     normal: Callable[[torch.Tensor], torch.Tensor],
     approximation: Callable[[torch.Tensor], torch.Tensor],
@@ -28,81 +30,88 @@ def grid_error(
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    stream: Stream = "evaluation",
+    progress: Progress = no_progress,
 ) -> Estimate:
-    """Return ``‖N - B‖_F / ‖N‖_F`` on the whole grid (paper, eqs. 17-18).
+    """Return ``‖N - B‖_F / ‖N‖_F`` (paper eqs. 17-18); costs `probes` applications of N.
 
-    Costs `probes` applications of ``N``. The probes are those of the stream 'evaluation', which
-    no fit draws from.
+    The default `stream` is one that no fit draws from, whatever its seed.
 
     Parameters
     ----------
     normal, approximation
         ``N`` and ``B`` on ``(*shape)``.
+    probes
+        Number of Gaussian probes, at least two.
 
     Raises
     ------
     InputError
-        There are fewer than two probes, or ``N`` is zero.
+        There are fewer than two probes, or ``N`` returns zeros, NaN or infinity.
     """
-    errors, energies = [], []
-    for index in range(probes):
-        w = draw_probe(
-            shape, seed=seed, stream="evaluation", index=index, device=device, dtype=dtype
-        )
-        response = normal(w)
+    responses = collect_responses(
+        normal,
+        shape,
+        probes,
+        seed=seed,
+        stream=stream,
+        device=device,
+        dtype=dtype,
+        progress=progress,
+    )
+    return probe_set_error(responses, approximation)
+
+
+def probe_set_error(
+    probe_set: ProbeSet, approximation: Callable[[torch.Tensor], torch.Tensor]
+) -> Estimate:
+    """Return ``‖N - B‖_F / ‖N‖_F`` from probes whose responses are known."""
+    errors, references = [], []
+    for w, response in zip(probe_set.probes, probe_set.responses, strict=True):
         errors.append(_energy(response - approximation(w)))
-        energies.append(_energy(response))
-    return relative_error(errors, energies)
+        references.append(_energy(response))
+    return relative_error_estimate(errors, references)
 
 
-@torch.no_grad()
 def patch_error(
     operator: LinearOperator,
     factors: Factors,
-    patch_shape: tuple[int, ...],
+    patch_shape: tuple[int, ...] | None = None,
     *,
     probes: int = 32,
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    progress: Progress = no_progress,
 ) -> Estimate:
-    """Return ``‖P (N - B) Pᵀ‖_F / ‖P N Pᵀ‖_F`` over patches drawn uniformly, one per probe.
+    """Return the relative error of ``P B Pᵀ`` against ``P N Pᵀ`` over random patches.
 
-    This is what training on patches meets. Costs `probes` restricted applications of ``N``.
+    One probe for each of `probes` patches; costs as many applications of the restricted
+    operator.
+
+    Parameters
+    ----------
+    patch_shape
+        Voxels of a patch; None is half of the grid.
 
     Raises
     ------
     InputError
-        The patch does not fit the grid, or as for `grid_error`.
+        The patch does not fit, or there are fewer than two probes.
     """
-    errors, energies = [], []
+    shape = operator.domain.shape
+    patch_shape = half_grid(shape) if patch_shape is None else patch_shape
+    errors, references = [], []
     for index in range(probes):
-        patch = _draw_patch(factors.shape, patch_shape, seed, index)
+        patch = random_patch(shape, patch_shape, generator(seed, "patch places", index))
         w = draw_probe(
-            patch_shape,
-            seed=seed,
-            stream="patches",
-            index=2 * index + 1,
-            device=device,
-            dtype=dtype,
+            patch_shape, seed=seed, stream="patches", index=index, device=device, dtype=dtype
         )
         response = operator.restricted(patch).normal(w)
         errors.append(_energy(response - restrict(factors, patch)(w)))
-        energies.append(_energy(response))
-    return relative_error(errors, energies)
-
-
-def _draw_patch(
-    shape: tuple[int, ...], patch_shape: tuple[int, ...], seed: int, index: int
-) -> Patch:
-    """Draw an offset uniformly from all that keep the patch inside, the last included."""
-    Patch((0,) * len(patch_shape), patch_shape).check_inside(shape)
-    random = generator(seed, "patches", 2 * index)
-    offset = [
-        int(torch.randint(0, n - p + 1, (), generator=random))
-        for n, p in zip(shape, patch_shape, strict=True)
-    ]
-    return Patch(tuple(offset), patch_shape)
+        references.append(_energy(response))
+        progress("patches", index + 1, probes, "")
+    return relative_error_estimate(errors, references)
 
 
 def _energy(x: torch.Tensor) -> float:

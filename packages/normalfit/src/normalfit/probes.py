@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from normalfit.progress import Progress
 
-Stream = Literal["training", "held-out", "evaluation", "patches", "norm", "check", "start"]
+Stream = Literal[
+    "training", "held-out", "evaluation", "patches", "patch places", "norm", "check", "start"
+]
 """What a probe is for. Probes of different streams are independent under one seed."""
 
 

@@ -6,7 +6,6 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +32,7 @@ from partunroll.window_choice import choose_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from rich.progress import Progress
 
@@ -133,8 +133,8 @@ class _Chain:
     def simulate(self) -> None:
         """Make the objects and their measurements."""
         noise, s = PhotonNoise(self.settings.photons), self.settings
-        trained = MadeObjects(s.train + s.validation, TRAIN_SERIES)
-        held_out = MadeObjects(s.test, TEST_SERIES)
+        trained = MadeObjects(s.train + s.validation, TRAIN_SERIES, s.smallest)
+        held_out = MadeObjects(s.test, TEST_SERIES, s.smallest)
         specs = {self.yaml.stem: self.spec}
         shared: dict[str, Any] = {
             "noise": noise,

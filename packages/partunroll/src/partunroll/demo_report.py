@@ -10,7 +10,6 @@ from partunroll.image_metrics import Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import torch
 

@@ -21,6 +21,8 @@ class DemoSettings:
         Views over the full circle.
     train, validation, test
         Made objects of each split; the test objects are a series of their own.
+    smallest
+        As for `made_object`: the grid could not show finer parts.
     photons
         Photons per ray without an object.
     probes
@@ -36,6 +38,7 @@ class DemoSettings:
     train: int
     validation: int
     test: int
+    smallest: float
     photons: float
     probes: int
     steps: int
@@ -83,19 +86,20 @@ class DemoSettings:
 
 STANDARD = DemoSettings(
     num_voxels=48,
-    num_views=30,
+    num_views=24,
     train=24,
     validation=2,
     test=4,
-    photons=1e5,
-    probes=32,
-    steps=400,
-    learning_rate=1e-3,
+    smallest=0.1,
+    photons=2e4,
+    probes=16,
+    steps=300,
+    learning_rate=3e-3,
     batch=2,
     patch=32,
     iterations=4,
     step_size=1.0,
-    validate_every=200,
+    validate_every=150,
 )
 
 QUICK = DemoSettings(
@@ -104,10 +108,11 @@ QUICK = DemoSettings(
     train=3,
     validation=1,
     test=1,
-    photons=1e5,
+    smallest=0.1,
+    photons=2e4,
     probes=8,
     steps=10,
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     batch=1,
     patch=16,
     iterations=2,

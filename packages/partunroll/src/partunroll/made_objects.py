@@ -20,7 +20,9 @@ UPRIGHT = np.eye(3)
 RIM = 0.88  # bodies end here, of the way to the edge of the grid; bumps stay below 1
 
 
-def made_object(shape: tuple[int, ...], seed: int | tuple[int, ...]) -> np.ndarray:
+def made_object(
+    shape: tuple[int, ...], seed: int | tuple[int, ...], smallest: float = 0.0
+) -> np.ndarray:
     """Return an object with walls, cavities, rods, grains or texture, in empty surroundings.
 
     It is drawn from solids in continuous space, so that a finer grid of the same proportions
@@ -35,6 +37,9 @@ def made_object(shape: tuple[int, ...], seed: int | tuple[int, ...]) -> np.ndarr
         ``(z, y, x)``, or ``(y, x)`` for a slice; voxels are taken as cubes.
     seed
         Names the object.
+    smallest
+        Parts whose half extent is below it are left out, in units of half of the grid's side:
+        what a coarse grid could not show anyway.
 
     Returns
     -------
@@ -50,7 +55,7 @@ def made_object(shape: tuple[int, ...], seed: int | tuple[int, ...]) -> np.ndarr
         msg = f"shape of a made object must have 2 or 3 axes, got {shape}"
         raise InputError(msg)
     rng = np.random.default_rng(seed)
-    canvas = Canvas(shape)
+    canvas = Canvas(shape, smallest)
     family = FAMILIES[int(rng.integers(len(FAMILIES)))]
     family(canvas, rng)
     return canvas.values.reshape(shape)

@@ -26,6 +26,10 @@ class Solid(Protocol):
     def reach(self) -> Vector:
         """Half sides of the bounding box."""
 
+    @property
+    def thickness(self) -> float:
+        """Half of its extent where it is thinnest."""
+
     def distance(self, points: Coordinates) -> np.ndarray:
         """Return the (approximate) signed distance from the surface."""
 
@@ -37,6 +41,8 @@ class Canvas:
     ----------
     shape
         ``(z, y, x)``, or ``(y, x)`` for the slice ``z = 0``.
+    smallest
+        Solids and waves thinner than this (half of their extent) are left out.
 
     Attributes
     ----------
@@ -46,7 +52,8 @@ class Canvas:
         Half of the grid's side per axis ``(z, y, x)``; 1 along z for a slice.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], smallest: float = 0.0) -> None:
+        self.smallest = smallest
         full = (1,) * (3 - len(shape)) + tuple(shape)
         self.voxel = 2.0 / min(full[1:])
         self.values = np.zeros(full, dtype=np.float32)
@@ -63,12 +70,16 @@ class Canvas:
 
     def paint(self, solid: Solid, value: float) -> None:
         """Paint a solid, as far as it lies inside the stencil."""
+        if solid.thickness < self.smallest:
+            return
         region = self._region(solid)
         coverage = self._coverage(solid, region) * self._stencil[region]
         self.values[region] += coverage * (np.float32(value) - self.values[region])
 
     def paint_field(self, level: np.ndarray, steepness: float, value: float) -> None:
         """Paint where a field on `points` is positive; its slope is about `steepness`."""
+        if 0.5 * np.pi / steepness < self.smallest:  # a quarter of a wave
+            return
         coverage = np.clip(0.5 + level / (steepness * self.voxel), 0.0, 1.0) * self._stencil
         self.values += coverage.astype(np.float32) * (np.float32(value) - self.values)
 
@@ -114,6 +125,10 @@ class Ellipsoid:
         radii = np.asarray(self.radii)[:, None]
         return vector((1.0 + waves) * np.linalg.norm(self.turn * radii, axis=0))
 
+    @property
+    def thickness(self) -> float:
+        return min(self.radii)
+
     def distance(self, points: Coordinates) -> np.ndarray:
         p = _turned(points, self.centre, self.turn)
         scaled = [a / np.float32(r) for a, r in zip(p, self.radii, strict=True)]
@@ -140,6 +155,10 @@ class Rod:
     def reach(self) -> Vector:
         return vector(np.abs(self.half) + self.radius)
 
+    @property
+    def thickness(self) -> float:
+        return self.radius
+
     def distance(self, points: Coordinates) -> np.ndarray:
         p = [a - np.float32(c) for a, c in zip(points, self.centre, strict=True)]
         square = max(float(np.dot(self.half, self.half)), 1e-12)
@@ -160,6 +179,10 @@ class Block:
     @property
     def reach(self) -> Vector:
         return vector(np.abs(self.turn).T @ np.asarray(self.half))
+
+    @property
+    def thickness(self) -> float:
+        return min(self.half)
 
     def distance(self, points: Coordinates) -> np.ndarray:
         p = _turned(points, self.centre, self.turn)

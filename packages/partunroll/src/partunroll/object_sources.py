@@ -136,6 +136,8 @@ class MadeObjects:
         How many.
     seed
         Names the series; object i of a series is always the same.
+    smallest
+        As for `made_object`.
 
     Raises
     ------
@@ -145,6 +147,7 @@ class MadeObjects:
 
     count: int
     seed: int = 0
+    smallest: float = 0.0
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.seed < 0:
@@ -159,6 +162,7 @@ class MadeSource:
     seed: int
     index: int
     split: Split
+    smallest: float = 0.0
 
     @property
     def name(self) -> str:
@@ -169,7 +173,7 @@ class MadeSource:
         return f"made:{self.seed}:{self.index}"
 
     def load(self) -> Callable[[Grid], np.ndarray]:
-        return lambda grid: made_object(grid.shape, (self.seed, self.index))
+        return lambda grid: made_object(grid.shape, (self.seed, self.index), self.smallest)
 
 
 def safe_name(path: Path | str) -> str:

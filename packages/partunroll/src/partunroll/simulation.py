@@ -196,7 +196,9 @@ def _sources(
     splits: list[Split] = [split] * (count - last) + ["validation"] * last
     sources: list[ObjectSource]
     if isinstance(volumes, MadeObjects):
-        sources = [MadeSource(volumes.seed, i, part) for i, part in enumerate(splits)]
+        sources = [
+            MadeSource(volumes.seed, i, part, volumes.smallest) for i, part in enumerate(splits)
+        ]
     else:
         paired = zip(volumes, splits, strict=True)
         sources = [VolumeSource(str(path), part, placement) for path, part in paired]

@@ -91,7 +91,7 @@ class AstraProjector:
         """Let ASTRA add to the volumes or to the sinograms, which it sees through DLPack."""
         require_gpu()
         if min(volumes.shape[-1], sinograms.shape[-1]) < 2:
-            # ASTRA 2.5 takes the wrong pitch from DLPack where the last axis has one entry.
+            # ASTRA's DLPack reader takes a wrong pitch where the last axis has one entry.
             width = f"{volumes.shape[-1]} and {sinograms.shape[-1]}"
             msg = (
                 f"x axis and columns must have at least 2 entries for ASTRA, got {width}; {REMEDY}"

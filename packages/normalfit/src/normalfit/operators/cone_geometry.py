@@ -44,9 +44,8 @@ class ConeGeometry:
 
     def __post_init__(self) -> None:
         vectors = np.array(self.vectors, np.float64)
-        rows, columns = (int(n) for n in self.detector_shape)
         object.__setattr__(self, "vectors", vectors)
-        object.__setattr__(self, "detector_shape", (rows, columns))
+        object.__setattr__(self, "detector_shape", tuple(int(n) for n in self.detector_shape))
         _check_arrays(vectors, self.detector_shape)
         _check_views(self.source, self.detector, self.u, self.v)
         vectors.flags.writeable = False
@@ -171,7 +170,7 @@ def _check_arrays(vectors: NDArray[np.float64], detector_shape: tuple[int, int])
     if vectors.ndim != 2 or vectors.shape[1] != 12 or len(vectors) == 0:
         msg = f"vectors must have the shape (views, 12) with at least one view, got {vectors.shape}"
         raise InputError(msg)
-    if min(detector_shape) < 1:
+    if len(tuple(detector_shape)) != 2 or min(detector_shape) < 1:
         msg = f"detector_shape must be (rows, columns), at least one of each, got {detector_shape}"
         raise InputError(msg)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))

@@ -242,8 +242,8 @@ def _deposit(
 ) -> None:
     """Add every row to a line: the adjoint of `_sample`.
 
-    Rows of even and odd number have a line each: neighbouring rows often meet the same voxel,
-    and with one line each addition would wait for the one before.
+    Every other row goes to a line of its own: neighbouring rows often meet the same voxel, and
+    with one line each addition would wait for the one before.
     """
     real = values.dtype.type
     even[:] = 0
@@ -251,8 +251,6 @@ def _deposit(
     last_row = first_row + values.size - 1
     low, high = clip(first_row, last_row, start, step, offset, even.size - 2 * PAD)
     first, stop = math.ceil(low), math.floor(high) + 1
-    if first & 1:
-        even, odd = odd, even
     a, b, bottom = real(start + PAD), real(step), real(offset)
     part = values[first - first_row : max(first, stop) - first_row]
     for j in range(0, part.size - 1, 2):

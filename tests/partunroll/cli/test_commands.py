@@ -1,0 +1,148 @@
+"""The commands: what they write and print."""
+
+import json
+
+import numpy as np
+import pytest
+import zarr
+
+from normalfit.specs import load_spec
+from partunroll.cli.list_options import repeat_list_options
+from partunroll.data_store import DataStore
+from partunroll.reconstruction_file import open_reconstruction
+
+SHAPE = (24, 20)
+
+
+def test_list_options_are_repeated():
+    arguments = ["--volumes", "a", "b", "-o", "x", "--patch", "8", "-9", "--same-grid", "c"]
+    assert repeat_list_options(arguments, {"--volumes", "--patch"}) == [
+        *["--volumes", "a", "--volumes", "b", "-o", "x"],
+        *["--patch", "8", "--patch", "-9", "--same-grid", "c"],
+    ]
+
+
+def test_simulate_takes_several_volumes_and_operators(project, cli, tmp_path):
+    code, out, _ = cli(
+        *["simulate", "--operator", project / "op.yaml", project / "other.yaml"],
+        *["--volumes", project / "a.npz", project / "b.npz"],
+        *["--validation-volumes", project / "c.npz", "--relative-noise", 0.01, "--seed", 3],
+        *["-o", tmp_path / "data.zarr", "--json", tmp_path / "summary.json"],
+    )
+    assert code == 0
+    store = DataStore.open(tmp_path / "data.zarr")
+    assert set(store.operators) == {"op", "other"}
+    assert [s.split for s in store.samples].count("train") == 4
+    assert [s.split for s in store.samples].count("validation") == 2
+    assert json.loads((tmp_path / "summary.json").read_text())["splits"]["train"] == 4
+    assert "inverse crime" in out  # a deconvolution has no finer grid
+
+
+def test_reconstruct_writes_volumes_and_how_they_came_about(
+    project, reconstruct_arguments, cli, tmp_path
+):
+    output = tmp_path / "recon.zarr"
+    arguments = reconstruct_arguments(output, json=tmp_path / "recon.json")
+    code, out, err = cli(*arguments, "--patch", 16, 12)
+    assert (code, err) == (0, "")
+    assert "residual" in out
+    file = open_reconstruction(output)
+    for name in ("reconstruction", "stage1", "initial_estimate"):
+        assert file.read(name).shape == SHAPE
+    facts = json.loads((tmp_path / "recon.json").read_text())
+    assert facts["settings"]["patch_shape"] == [16, 12]
+    assert facts["settings"]["stages"] == 2
+    assert facts["command"].startswith("partunroll reconstruct")
+    assert facts["fingerprint"] == load_spec(project / "op.yaml").fingerprint
+    assert len(facts["iterations"]) == 2
+    store = DataStore.open(project / "data.zarr")
+    np.testing.assert_array_equal(
+        file.read("initial_estimate"), store.read("a", "initial_estimate")
+    )
+
+
+def test_reconstruct_by_exact_operators_needs_no_factors(reconstruct_arguments, cli, tmp_path):
+    by_factors, exact = tmp_path / "by_factors.zarr", tmp_path / "exact.zarr"
+    assert cli(*reconstruct_arguments(by_factors))[0] == 0
+    arguments = [a for a in reconstruct_arguments(exact) if "factors" not in a]
+    assert cli(*arguments, "--patch-normal", "exact")[0] == 0
+    assert open_reconstruction(exact).facts.factors is None
+    np.testing.assert_allclose(
+        open_reconstruction(exact).read("reconstruction"),
+        open_reconstruction(by_factors).read("reconstruction"),
+        atol=1e-4,
+    )
+
+
+def test_measurements_in_another_unit_give_the_volume_in_that_unit(
+    project, reconstruct_arguments, cli, tmp_path
+):
+    measured = tmp_path / "y.npy"
+    np.save(measured, 50 * DataStore.open(project / "data.zarr").read("a", "measurements"))
+    scaled, plain = tmp_path / "scaled.zarr", tmp_path / "plain.zarr"
+    arguments = reconstruct_arguments(scaled, measurements=measured)
+    assert cli(*arguments, "--intensity-per-mm", 50)[0] == 0
+    assert cli(*reconstruct_arguments(plain))[0] == 0
+    np.testing.assert_allclose(
+        open_reconstruction(scaled).read("reconstruction"),
+        50 * open_reconstruction(plain).read("reconstruction"),
+        rtol=1e-3,
+        atol=1e-2,
+    )
+    code, out, _ = cli(*reconstruct_arguments(tmp_path / "x.zarr", measurements=measured))
+    assert code == 0
+    assert "another unit" in out
+
+
+def test_evaluate_compares_every_volume(project, reconstruct_arguments, cli, tmp_path):
+    recon, reference = tmp_path / "recon.zarr", project / "data.zarr/samples/a/reference"
+    assert cli(*reconstruct_arguments(recon))[0] == 0
+    files = ["--json", tmp_path / "figures.json", "--figure", tmp_path / "slices.png"]
+    code, out, err = cli(
+        "evaluate", "--reconstruction", recon, "--reference", reference, "--crop", 2, *files
+    )
+    assert (code, err) == (0, "")
+    assert "data range" in out
+    assert "without 2 voxels at every face" in out
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures["volumes"]) == {"initial_estimate", "stage1", "reconstruction"}
+    assert "inverse crime" in " ".join(figures["notes"])
+    truth = zarr.open_array(reference, mode="r")[2:-2, 2:-2]
+    x = open_reconstruction(recon).read("reconstruction")[2:-2, 2:-2]
+    psnr = 10 * np.log10(figures["definition"]["data_range"] ** 2 / np.mean((x - truth) ** 2))
+    assert figures["volumes"]["reconstruction"]["psnr"] == pytest.approx(psnr, abs=1e-3)
+    assert 0 < (tmp_path / "slices.png").stat().st_size < 300_000
+
+
+def test_initial_makes_an_estimate_that_reconstruct_takes(
+    project, reconstruct_arguments, cli, tmp_path
+):
+    measurements = project / "data.zarr/samples/a/measurements"
+    arguments = ["--operator", project / "op.yaml", "--measurements", measurements]
+    code, out, _ = cli("initial", *arguments, "-o", tmp_path / "x0.zarr", "--iterations", 3)
+    assert code == 0
+    assert "3 steps of least squares" in out
+    output = tmp_path / "recon.zarr"
+    assert cli(*reconstruct_arguments(output, initial=tmp_path / "x0.zarr"))[0] == 0
+    x0 = open_reconstruction(output).read("initial_estimate")
+    np.testing.assert_array_equal(x0, zarr.open_array(tmp_path / "x0.zarr", mode="r")[...])
+
+
+def test_line_integrals_corrects_counts(cli, tmp_path):
+    rng = np.random.default_rng(1)
+    flat, dark = 1000 + rng.random((4, 5)), 10 + rng.random((4, 5))
+    expected = rng.random((3, 4, 5))
+    counts = dark + (flat - dark) * np.exp(-expected)
+    np.savez(tmp_path / "scan.npz", projections=counts, flat=flat, dark=dark)
+    code, _, _ = cli("line-integrals", tmp_path / "scan.npz", "-o", tmp_path / "y.npy")
+    assert code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)
+
+
+def test_interruption_is_quiet(cli, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("partunroll.evaluation.evaluate", interrupted)
+    code, out, err = cli("evaluate", "--reconstruction", "x", "--reference", "y")
+    assert (code, out, err) == (130, "", "")
