@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from normalfit.linear_operator import LinearOperator
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 - after the choice of the backend
+import matplotlib.pyplot as plt
 
 WAYS = ("exact", "restricted_exact", "factors", "restricted_factors")
 

@@ -57,6 +57,11 @@ def assert_refused(result, *parts):
         assert part in error
 
 
+def write_python_operator(path, function):
+    document = {"kind": "python", "function": function, "arguments": {}}
+    path.write_text(yaml.safe_dump(document))
+
+
 def assert_estimate(figures):
     assert set(figures) == {"value", "low", "high", "probes"}
     assert figures["low"] <= figures["value"] <= figures["high"]
@@ -73,8 +78,21 @@ def test_a_template_is_an_operator(call, tmp_path, kind):
 def test_check_prints_and_writes_figures(call, tmp_path):
     code, out, error = call("check", "--operator", "op.yaml", "--json", "c.json")
     assert (code, error) == (0, "")
-    assert "adjoint" in out
-    assert json.loads((tmp_path / "c.json").read_text())
+    assert "adjointness" in out
+    assert json.loads((tmp_path / "c.json").read_text())["linearity"] < 1e-5
+
+
+def test_check_of_an_operator_with_another_adjoint_fails(call, tmp_path):
+    (tmp_path / "wrong_operator.py").write_text(
+        "from normalfit import FunctionOperator, Grid\n"
+        "def make():\n"
+        "    grid = Grid((4, 4))\n"
+        "    return FunctionOperator(grid, grid, lambda x: x.cumsum(-1), lambda y: y)\n"
+    )
+    write_python_operator(tmp_path / "op.yaml", "wrong_operator:make")
+    code, out, error = call("check", "--operator", "op.yaml")
+    assert (code, error) == (1, "")
+    assert "failed: " in out
 
 
 def test_fit_writes_a_file_and_its_figures(call, tmp_path):
@@ -280,7 +298,9 @@ def test_a_newer_version(call, fitted):
 @pytest.mark.parametrize("patch", ["0", "13", "6,6,6", "six", "6,"])
 def test_a_patch_that_does_not_fit(call, fitted, patch):
     result = call("evaluate", "f.zarr", "--operator", "op.yaml", "--patch", patch)
-    assert_refused(result, "patch")
+    assert_refused(
+        result, f"patch must be N or one side per axis of the grid (12, 10), got '{patch}'"
+    )
 
 
 def test_an_operator_that_returns_nan(call, tmp_path):
@@ -290,7 +310,6 @@ def test_an_operator_that_returns_nan(call, tmp_path):
         "    grid = Grid((4, 4))\n"
         "    return FunctionOperator(grid, grid, lambda x: x / 0, lambda y: y)\n"
     )
-    document = {"kind": "python", "function": "nan_operator:make", "arguments": {}}
-    (tmp_path / "op.yaml").write_text(yaml.safe_dump(document))
+    write_python_operator(tmp_path / "op.yaml", "nan_operator:make")
     assert_refused(call("fit", "--operator", "op.yaml", "-o", "f.zarr"), "finite")
     assert not (tmp_path / "f.zarr").exists()

@@ -139,6 +139,12 @@ def test_an_array_without_checksums(path, make_factors):
     assert_refused(path, r"codecs of u must be \['bytes', 'zstd', 'crc32c'\]")
 
 
+def test_an_array_of_another_byte_order(path):
+    text = (path / "u/zarr.json").read_text()
+    (path / "u/zarr.json").write_text(text.replace('"little"', '"big"'))
+    assert_refused(path, "codecs of u must be .* little endian")
+
+
 def test_an_array_of_another_shape(path, make_factors):
     values = make_factors(shape=(5, 5, 4), terms=2).u.numpy()
     shutil.rmtree(path / "u")

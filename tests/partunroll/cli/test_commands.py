@@ -146,3 +146,52 @@ def test_interruption_is_quiet(cli, monkeypatch):
     monkeypatch.setattr("partunroll.evaluation.evaluate", interrupted)
     code, out, err = cli("evaluate", "--reconstruction", "x", "--reference", "y")
     assert (code, out, err) == (130, "", "")
+
+
+def test_prepare_stores_measured_data(project, cli, tmp_path):
+    store = DataStore.open(project / "data.zarr")
+    for name in ("measurements", "reference"):
+        np.save(tmp_path / f"{name}.npy", 7 * store.read("a", name))
+    code, out, _ = cli(
+        *["prepare", "--operator", project / "op.yaml", "-o", tmp_path / "data.zarr"],
+        *["--measurements", tmp_path / "measurements.npy", "--intensity-per-mm", 7],
+        *["--reference", tmp_path / "reference.npy"],
+    )
+    assert code == 0
+    assert "1 train samples; operators op" in out
+    prepared = DataStore.open(tmp_path / "data.zarr")
+    np.testing.assert_allclose(
+        prepared.read("measurements", "reference"), store.read("a", "reference"), rtol=1e-5
+    )
+
+
+def test_train_and_resume_give_a_checkpoint_that_reconstructs(
+    project, reconstruct_arguments, cli, tmp_path
+):
+    config = tmp_path / "train.yaml"
+    prior = "{dim: 2, widths: [2, 2, 2, 2]}"
+    config.write_text(f"network: {{iterations: 1, prior: {prior}}}\npatch_shape: 16\nbatch: 1\n")
+    run = tmp_path / "run"
+    files = ["--factors", project / "factors.zarr", "--data", project / "data.zarr", "-o", run]
+    options = ["--config", config, "--steps", 2, "--seed", 5, "--json", tmp_path / "run.json"]
+    code, out, err = cli("train", *files, *options)
+    assert (code, err) == (0, "")
+    assert "2 of 2 steps" in out
+    assert json.loads((tmp_path / "run.json").read_text())["step"] == 2
+    assert cli("train", *files, "--resume")[0] == 0
+    assert cli("train", *files, "--resume", "--seed", 6)[0] == 2
+    assert cli("train", *files)[0] == 2  # it exists
+    output = tmp_path / "recon.zarr"
+    assert cli(*reconstruct_arguments(output, checkpoint=run / "best.pt"))[0] == 0
+
+
+def test_train_makes_its_own_objects(project, cli, tmp_path):
+    config = tmp_path / "train.yaml"
+    config.write_text(
+        "network: {iterations: 1, prior: {widths: [2, 2, 2, 2]}}\n"
+        "made_objects: {train: 1, validation: 1, photons: null}\npatch_shape: 16\n"
+    )
+    options = ["--config", config, "--steps", 1, "-o", tmp_path / "run"]
+    code, out, _ = cli("train", "--factors", project / "factors.zarr", *options)
+    assert code == 0
+    assert "best PSNR" in out

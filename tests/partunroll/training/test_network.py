@@ -23,10 +23,10 @@ def seeded(build, *arguments):
     ("dim", "shape"),
     [
         (2, (2, 5, 7)),
-        (2, (1, 33, 70)),  # one axis above 64 and no multiple of 8: DRUNet alone would split it
+        (2, (1, 65, 70)),  # above 64 and no multiple of 8: DRUNet alone splits it in evaluation
         (2, (2, 3, 9, 12)),
         (3, (1, 8, 9, 33)),
-        (3, (1, 5, 32, 66)),  # DRUNet alone raises NotImplementedError in evaluation
+        (3, (1, 65, 66, 67)),  # DRUNet alone raises NotImplementedError in evaluation
     ],
 )
 def test_prior_keeps_any_shape_in_training_and_evaluation(dim, shape, training):
@@ -35,10 +35,21 @@ def test_prior_keeps_any_shape_in_training_and_evaluation(dim, shape, training):
         assert prior(torch.rand(shape)).shape == shape
 
 
-def test_prior_is_the_same_in_training_and_evaluation():
-    prior = seeded(DRUNetPrior, prior_config(3))
-    x = torch.rand(1, 6, 34, 8)
+@pytest.mark.parametrize("shape", [(1, 65, 70), (1, 6, 34)])
+def test_prior_is_the_same_in_training_and_evaluation(shape):
+    prior = seeded(DRUNetPrior, prior_config(2))
+    x = torch.rand(shape)
     assert torch.equal(prior.train()(x), prior.eval()(x))
+
+
+@pytest.mark.parametrize(("dim", "shape"), [(2, (1, 5, 41)), (3, (1, 8, 32, 33))])
+def test_drunet_gets_only_shapes_that_it_does_not_pad_itself(dim, shape):
+    prior = seeded(DRUNetPrior, prior_config(dim))
+    seen = []
+    prior.drunet.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0].shape[2:]))
+    prior(torch.rand(shape))
+    assert len(seen) == dim
+    assert all(n >= 32 and n % 8 == 0 for n in seen)
 
 
 def test_2d_prior_treats_slices_as_a_batch():

@@ -12,6 +12,7 @@ from normalfit.diagonal_step import DiagonalEquations
 from normalfit.kernel_step import expected_gram, solve_kernels
 from normalfit.probed_convolution import ProbedConvolution
 from normalfit.shrinkage import diagonal_ridge, kernel_ridge, lag_shells, new_kernel_ridge
+from normalfit.smooth_image import smooth_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from normalfit.lag_grid import LagGrid
     from normalfit.probes import ProbeSet
 
-_START_WAVES = 3  # cosines per axis in the random diagonal that a new term starts from
 _SHARE_LEFT_BY_FIRST = 0.3  # one term leaves 3 to 15 % of the energy, in tomography
 _SHARE_LEFT_BY_LATER = 1.0  # a tenth or ten times of it cost one to three sweeps more
 
@@ -60,7 +60,7 @@ class Terms:
         The first diagonal is one everywhere, as N is close to a convolution; later ones are
         smooth and random, as what that leaves turns slowly over the grid.
         """
-        start = _smooth_image(tuple(self.u.shape[1:]), generator).to(self.u)
+        start = smooth_image(self.u.shape[1:], generator).to(self.u)
         start = start if len(self) else torch.ones_like(start)
         ridge = self.kernel_ridge.new_zeros((1, *self.h.shape[1:]))
         share = _SHARE_LEFT_BY_LATER if len(self) else _SHARE_LEFT_BY_FIRST
@@ -170,13 +170,3 @@ def relative_error(
 
 def _energy(x: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(x)) ** 2
-
-
-def _smooth_image(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Return a random sum of the longest cosine waves of each axis."""
-    image = torch.randn([_START_WAVES] * len(shape), generator=generator)
-    for n in shape:
-        position = (torch.arange(n) + 0.5) / n
-        waves = torch.cos(math.pi * torch.arange(_START_WAVES)[:, None] * position)
-        image = torch.tensordot(image, waves, dims=([0], [0]))
-    return image

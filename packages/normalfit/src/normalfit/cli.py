@@ -59,7 +59,10 @@ def check(
     seed: SeedOption = 0,
     json: JsonOption = None,
 ) -> None:
-    """Test an operator: adjointness, linearity, restriction to a patch, norm, seconds."""
+    """Test an operator: adjointness, linearity, restriction to a patch, norm, seconds.
+
+    The exit code is 1 if it is not linear, or not what it says of its adjoint.
+    """
     from normalfit.devices import resolve_device
     from normalfit.operator_check import check as check_operator
     from normalfit.specs import load_spec
@@ -67,6 +70,7 @@ def check(
     check_outputs(json)
     report = check_operator(load_spec(operator).build(), seed=seed, device=resolve_device(device))
     print_result(str(report), report.as_json(), json)
+    raise typer.Exit(1 if report.failures else 0)
 
 
 @app.command()
@@ -178,7 +182,6 @@ def plot(
     from normalfit.plotting import plot_file
     from normalfit.specs import load_spec
 
-    check_outputs(output)
     spec = None if operator is None else load_spec(operator)
     plot_file(open_factors(factors), output, spec)
     print_result(str(output))

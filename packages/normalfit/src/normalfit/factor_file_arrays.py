@@ -86,7 +86,8 @@ class CheckedArray:
             raise FactorFileError(msg)
         codecs: Any = metadata["codecs"]
         names = [codec["name"] for codec in codecs]
-        if names != _CODECS or codecs[0]["configuration"] != {"endian": "little"}:
+        endian = codecs[0].get("configuration", {}).get("endian", "little")  # bytes have none
+        if names != _CODECS or endian != "little":
             msg = f"codecs of {name} must be {_CODECS}, little endian, got {names}"
             raise FactorFileError(msg)
         self._array = array

@@ -40,7 +40,7 @@ class FitReport:
     grid_error
         Relative Frobenius error on the grid, on probes of its own.
     patch_error
-        Relative error on random patches, on probes of their own.
+        Relative error on random patches.
     patch_shape
         Voxels of these patches.
     seconds

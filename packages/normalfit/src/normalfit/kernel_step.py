@@ -80,9 +80,10 @@ def _preconditioner(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     blocks = gram.movedim((0, 1), (-2, -1)) + torch.diag_embed(ridge.movedim(0, -1))
     diagonal = torch.diagonal(blocks, dim1=-2, dim2=-1).real
-    # lags that no voxel with a response ever meets
-    floor = torch.finfo(diagonal.dtype).eps * diagonal.amax().clamp_min(1e-30)
+    # a corner lag meets one voxel, which cannot tell its terms apart; some lags meet none
+    precision = torch.finfo(diagonal.dtype)
+    floor = (precision.eps**0.5 * diagonal.sum(-1, keepdim=True)).clamp_min(precision.tiny)
     if len(ridge) == 1:
-        return lambda residual: residual / (diagonal[..., 0] + floor)
-    inverse = torch.linalg.inv(blocks + floor * torch.eye(len(ridge), device=gram.device))
+        return lambda residual: residual / (diagonal + floor).movedim(-1, 0)
+    inverse = torch.linalg.inv(blocks + torch.diag_embed(floor.expand_as(diagonal)))
     return lambda residual: torch.einsum("...kl,l...->k...", inverse, residual)

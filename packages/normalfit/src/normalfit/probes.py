@@ -68,8 +68,17 @@ class ProbeSet:
 
     @property
     def response_energy(self) -> float:
-        """Mean of ``|N w|²`` per voxel and probe."""
+        """Mean of ``|N w|²`` per voxel and probe.
+
+        Raises
+        ------
+        InputError
+            It is zero: there is nothing to fit.
+        """
         total = sum(float(torch.linalg.vector_norm(response)) ** 2 for response in self.responses)
+        if total == 0:
+            msg = f"operator must respond to at least one probe, got A*A w = 0 for {len(self)}"
+            raise InputError(msg)
         return total / (len(self) * math.prod(self.shape))
 
 
@@ -106,6 +115,21 @@ def draw_probe(
     return w.to(device, dtype)
 
 
+def respond(normal: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor) -> torch.Tensor:
+    """Return ``N w``.
+
+    Raises
+    ------
+    InputError
+        It holds NaN or infinity.
+    """
+    response = normal(w)
+    if not bool(torch.isfinite(response).all()):
+        msg = "operator must return finite values, got NaN or infinity for a Gaussian probe"
+        raise InputError(msg)
+    return response
+
+
 def collect_responses(
     normal: Callable[[torch.Tensor], torch.Tensor],
     shape: tuple[int, ...],
@@ -132,11 +156,7 @@ def collect_responses(
     probes, responses = [], []
     for index in range(count):
         w = draw_probe(shape, seed=seed, stream=stream, index=index, device=device, dtype=dtype)
-        response = normal(w)
-        if not bool(torch.isfinite(response).all()):
-            msg = f"operator must return finite values, got NaN or infinity for a {stream} probe"
-            raise InputError(msg)
         probes.append(w)
-        responses.append(response)
+        responses.append(respond(normal, w))
         progress(f"{stream} probes", index + 1, count, "")
     return ProbeSet(probes, responses)

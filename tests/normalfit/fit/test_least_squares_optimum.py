@@ -1,0 +1,89 @@
+"""With all unit vectors as probes and no ridge, least squares reaches the dense optimum."""
+
+import pytest
+import torch
+
+from normalfit.dense import best_factors, dense_matrix
+from normalfit.fitting import fit
+from normalfit.grid import Grid
+from normalfit.least_squares import LeastSquaresOptions, fit_least_squares
+from normalfit.linear_operator import FunctionOperator
+from normalfit.operators.parallel_beam import ParallelBeam
+from normalfit.operators.parallel_geometry import ParallelGeometry
+from normalfit.probes import ProbeSet
+
+SHAPE = (5, 6)
+EXACTLY = LeastSquaresOptions(
+    ridge_kernel=0.0,
+    ridge_u=0.0,
+    sweeps=60,
+    patience=2,
+    min_improvement=1e-7,
+    cg_iterations=60,
+    cg_tolerance=1e-12,
+)
+
+
+def tiny_scanner():
+    angles = torch.linspace(0, torch.pi, 8)[:-1].double().numpy()
+    geometry = ParallelGeometry(angles_rad=angles, num_columns=7, column_mm=1.0)
+    return ParallelBeam(Grid(SHAPE, (1.0, 1.0)), geometry)
+
+
+def unit_probes(normal):
+    size = torch.Size(SHAPE).numel()
+    unit = torch.eye(size, dtype=torch.float64).reshape(size, *SHAPE)
+    return ProbeSet(unit, normal.T.reshape(size, *SHAPE).contiguous())
+
+
+@pytest.mark.parametrize("boundary", [("periodic", "periodic"), ("linear", "linear")])
+@pytest.mark.parametrize("terms", [1, 2])
+def test_unit_vectors_reach_the_dense_optimum(boundary, terms):
+    N = dense_matrix(tiny_scanner().normal, SHAPE)
+    probes = unit_probes(N)
+    found = fit_least_squares(probes, probes, boundary, terms=terms, options=EXACTLY)
+    best = dense_matrix(best_factors(N, SHAPE, boundary, terms=terms, starts=2), SHAPE)
+    reached = torch.linalg.norm(dense_matrix(found.factors, SHAPE) - N)
+    optimum = torch.linalg.norm(best - N)
+    assert reached <= optimum * (1 + 1e-4)
+    if terms == 1 or boundary[0] == "periodic":  # one optimum: B itself is the same
+        B = dense_matrix(found.factors, SHAPE)
+        assert torch.linalg.norm(B - best) < 1e-2 * torch.linalg.norm(best)
+
+
+@pytest.mark.parametrize("method", ["least-squares", "adam"])
+def test_a_fit_repeats_bit_for_bit(method):
+    def run():
+        return fit(
+            tiny_scanner(), method=method, probes=6, held_out=4, evaluation=4, seed=3, terms=2
+        )
+
+    first, second = run(), run()
+    assert torch.equal(first.factors.kernel.values, second.factors.kernel.values)
+    assert torch.equal(first.factors.u, second.factors.u)
+    assert first.report.grid_error == second.report.grid_error
+
+
+def test_the_reported_error_is_the_dense_one_within_its_interval():
+    operator = tiny_scanner()
+    result = fit(operator, probes=32, held_out=8, evaluation=64)
+    N = dense_matrix(operator.normal, SHAPE).float()
+    B = dense_matrix(result.factors, SHAPE, torch.float32)
+    true_error = float(torch.linalg.norm(B - N) / torch.linalg.norm(N))
+    error = result.report.grid_error
+    width = error.high - error.low
+    assert error.low - width < true_error < error.high + width
+    assert error.probes == 64
+    assert result.report.applications >= 32 + 8 + 64
+
+
+def test_adam_learns():
+    result = fit(tiny_scanner(), method="adam", probes=400, held_out=8, evaluation=16)
+    history = result.report.history
+    assert history[-1].held_out_error < 0.8 * history[0].held_out_error
+
+
+def test_an_operator_with_nan_is_refused():
+    broken = FunctionOperator(Grid(SHAPE), Grid(SHAPE), lambda x: x * float("nan"), lambda y: y)
+    with pytest.raises(ValueError, match="finite"):
+        fit(broken, probes=2)

@@ -1,0 +1,81 @@
+"""The spectral norm against the eigenvalues of a dense matrix."""
+
+import pytest
+import torch
+
+from normalfit.errors import InputError
+from normalfit.spectral_norm import spectral_norm
+
+SHAPE = (4, 6)
+
+
+def matrix(eigenvalues):
+    generator = torch.Generator().manual_seed(0)
+    n = len(eigenvalues)
+    Q = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=generator)).Q
+    return (Q * eigenvalues) @ Q.T
+
+
+def norm_of(N, **options):
+    return spectral_norm(
+        lambda x: (N @ x.flatten()).reshape(SHAPE), SHAPE, dtype=torch.float64, **options
+    )
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.01, 1.0])
+def test_converged_means_close_to_the_largest_eigenvalue(gap):
+    eigenvalues = torch.linspace(0, 1, 24, dtype=torch.float64)
+    eigenvalues[-1] = eigenvalues[-2] + gap
+    result = norm_of(matrix(eigenvalues), tolerance=1e-6)
+    assert result.converged
+    assert result.value == pytest.approx(float(eigenvalues[-1]), rel=1e-9)
+
+
+def test_the_value_never_exceeds_the_norm():
+    N = matrix(torch.linspace(0, 1, 24, dtype=torch.float64))
+    values = [norm_of(N, max_iterations=k, tolerance=0.0).value for k in range(1, 15)]
+    assert all(a <= b + 1e-12 for a, b in zip(values, values[1:], strict=False))
+    assert values[-1] <= 1 + 1e-12
+
+
+def test_the_limit_is_kept_and_said():
+    N = matrix(torch.linspace(0, 1, 24, dtype=torch.float64))
+    result = norm_of(N, max_iterations=3, tolerance=1e-6)
+    assert (result.converged, result.iterations) == (False, 3)
+
+
+def test_iterations_count_applications():
+    calls = []
+
+    def normal(x):
+        calls.append(1)
+        return 3 * x
+
+    result = spectral_norm(normal, SHAPE)
+    assert result.value == pytest.approx(3.0, rel=1e-5)
+    assert result.iterations == len(calls) == 1
+
+
+def test_many_iterations_stay_correct_in_float32():
+    """Orthogonality is lost long before 100 iterations; the largest eigenvalue is not."""
+    eigenvalues = torch.cat([torch.linspace(0, 1, 23), torch.tensor([10.0])])
+    N = matrix(eigenvalues.double()).float()
+    result = spectral_norm(
+        lambda x: (N @ x.flatten()).reshape(SHAPE), SHAPE, tolerance=0.0, max_iterations=100
+    )
+    assert result.value == pytest.approx(10.0, rel=1e-5)
+
+
+def test_a_zero_operator_has_norm_zero():
+    result = spectral_norm(torch.zeros_like, SHAPE)
+    assert (result.value, result.converged) == (0.0, True)
+
+
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(InputError, match="finite"):
+        spectral_norm(lambda x: x * float("nan"), SHAPE)
+
+
+def test_no_iteration_is_refused():
+    with pytest.raises(InputError, match="max_iterations must be at least 1, got 0"):
+        spectral_norm(lambda x: x, SHAPE, max_iterations=0)
