@@ -58,8 +58,8 @@ class DiagonalEquations:
         right = self.right.movedim(0, -1)
         axes = tuple(range(gram.ndim - 2))
         mean = torch.linalg.lstsq(gram.sum(axes), right.sum(axes)[:, None]).solution[:, 0]
-        # keeps voxels defined where no feature is ever seen
-        floor = torch.finfo(ridge.dtype).eps * self.information.flatten(1).mean(1)
+        # keeps voxels defined where no feature is ever seen, or two terms show the same one
+        floor = 64 * torch.finfo(ridge.dtype).eps * self.information.flatten(1).amax(1)
         weight = ridge + floor
         right = right + weight * mean
         if len(weight) == 1:  # a division, not a batch of factorisations

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import stdtrit
 
 from normalfit.errors import InputError
 
@@ -69,21 +70,18 @@ def relative_error_estimate(errors: Sequence[float], references: Sequence[float]
     Raises
     ------
     InputError
-        There are fewer than two pairs, or all references are zero.
+        Fewer than two references are positive.
     """
     a, b = np.asarray(errors, dtype=np.float64), np.asarray(references, dtype=np.float64)
     if a.shape != b.shape or a.size < 2:
         msg = f"probes must be at least two for an interval, got {a.size}"
         raise InputError(msg)
-    if not b.sum() > 0:
-        msg = f"operator must respond to at least one probe, got A*A w = 0 for all {b.size}"
+    if np.count_nonzero(b) < 2:
+        msg = f"operator must respond to at least two probes, got A*A w = 0 for all but {np.count_nonzero(b)}"
         raise InputError(msg)
     ratio = a.sum() / b.sum()
     if ratio == 0:
         return Estimate(0.0, 0.0, 0.0, a.size)
-    # imported late: scipy.stats takes longer to import than everything else here together
-    from scipy.special import stdtrit
-
     residual_maker = _residual_maker(b)
     standard_error = np.linalg.norm(residual_maker @ a) / b.sum()
     spread = (residual_maker * b) @ residual_maker.T
@@ -96,5 +94,5 @@ def relative_error_estimate(errors: Sequence[float], references: Sequence[float]
 def _residual_maker(b: np.ndarray) -> np.ndarray:
     """Return the matrix that maps `a` to ``(a - ratio b) / (1 - leverage)``."""
     leverage = b / b.sum()
-    left = np.maximum(1 - leverage, 1e-6)  # one probe may carry all of the reference
+    left = np.maximum(1 - leverage, 1e-6)  # one probe may carry nearly all of the reference
     return np.asarray((np.eye(b.size) - leverage[:, None]) / left[:, None])
