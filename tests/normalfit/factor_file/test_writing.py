@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from zarr.storage import LocalStore
 
 from normalfit import factor_file_writer
 from normalfit.errors import FactorFileError, InputError, MismatchError
@@ -56,6 +57,25 @@ def test_a_failure_while_writing_leaves_everything_as_it_was(
         save_factors(target, make_factors(), metadata, overwrite=overwrite)
     assert contents(old.parent) == before
     assert not list(old.parent.glob(".*"))
+
+
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path, make_factors, metadata, monkeypatch):
+    written = []
+
+    async def fail_at_the_third(store, key, value, **_):
+        if "/c/" in key:
+            written.append(key)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        await put(store, key, value)
+
+    put = LocalStore.set
+    monkeypatch.setattr(LocalStore, "set", fail_at_the_third)
+    factors = make_factors(shape=(200, 200))
+    with pytest.raises(OSError, match="No space left"):
+        save_factors(tmp_path / "f.zarr", factors, dataclasses.replace(metadata, voxel_mm=None))
+    assert len(written) == 3
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failure_while_exchanging_brings_the_old_one_back(

@@ -1,5 +1,7 @@
 """Conjugate gradients against a direct solver."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -51,7 +53,7 @@ def test_the_error_in_the_energy_norm_falls():
     for iterations in range(8):
         x = conjugate_gradient(apply(N), b, iterations=iterations, tolerance=0.0).x.flatten()
         energies.append(float((x - exact) @ N @ (x - exact)))
-    assert all(after < before for before, after in zip(energies, energies[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(energies))
 
 
 def test_the_exact_inverse_as_preconditioner_needs_one_iteration():
@@ -92,7 +94,9 @@ def test_an_indefinite_map_is_named():
     assert torch.isfinite(result.x).all()
 
 
-@pytest.mark.parametrize("bad", [{"iterations": -1}, {"tolerance": -1.0}, {"tolerance": float("nan")}])
+@pytest.mark.parametrize(
+    "bad", [{"iterations": -1}, {"tolerance": -1.0}, {"tolerance": float("nan")}]
+)
 def test_limits_out_of_range_are_refused(bad):
     N, b = system()
     with pytest.raises(InputError, match="zero or more"):

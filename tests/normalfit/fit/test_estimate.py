@@ -15,7 +15,7 @@ REPEATS = 1000
 FREQUENCY = np.arange(1, 65, dtype=float)
 CASES = {  # squared singular values of N, and the relative error of B at each
     "tomography": (1 / FREQUENCY, np.full(64, 0.3) + 0.2 * (FREQUENCY > 8)),
-    "error in one direction": (np.ones(64), np.r_[2.0, np.full(63, 0.1)]),
+    "some directions much worse": (np.ones(64), np.r_[np.ones(4), np.full(60, 0.1)]),
     "flat": (np.ones(64), np.linspace(0, 1, 64)),
 }
 
@@ -23,7 +23,7 @@ CASES = {  # squared singular values of N, and the relative error of B at each
 @pytest.mark.parametrize("probes", [16, 32])
 @pytest.mark.parametrize("case", CASES)
 def test_the_interval_covers_the_true_error(case, probes):
-    """``|N w|² = Σ s² w²`` for Gaussian w; 92-98 % is four standard deviations wide or more."""
+    """``|N w|² = Σ s² w²`` for Gaussian w; 1,000 repeats have a standard deviation of 0.7 %."""
     squared, relative = CASES[case]
     true = math.sqrt((squared * relative**2).sum() / squared.sum())
     energies = np.random.default_rng(0).standard_normal((REPEATS, probes, 64)) ** 2 * squared
@@ -31,7 +31,7 @@ def test_the_interval_covers_the_true_error(case, probes):
     for sample in energies:
         estimate = relative_error_estimate((sample * relative**2).sum(1), sample.sum(1))
         covered += estimate.low <= true <= estimate.high
-    assert 0.92 <= covered / REPEATS <= 0.98
+    assert 0.93 <= covered / REPEATS <= 0.97
 
 
 def test_more_probes_narrow_the_interval():
@@ -56,16 +56,20 @@ def test_an_exact_approximation_has_no_uncertainty():
     assert (estimate.value, estimate.low, estimate.high) == (0.0, 0.0, 0.0)
 
 
-def test_one_probe_that_holds_everything_gives_a_finite_interval():
-    estimate = relative_error_estimate([1.0, 0.0, 0.0], [4.0, 0.0, 0.0])
-    assert estimate.value == pytest.approx(0.5)
-    assert math.isfinite(estimate.high)
-    assert estimate.low <= estimate.value <= estimate.high
+def test_one_probe_that_holds_nearly_everything_widens_the_interval():
+    even = relative_error_estimate([1.0, 1.1, 0.9], [4.0, 4.0, 4.0])
+    uneven = relative_error_estimate([1.0, 1e-3, 1e-4], [4.0, 2e-4, 2e-3])
+    assert math.isfinite(uneven.high)
+    assert uneven.high / uneven.low > even.high / even.low
 
 
 @pytest.mark.parametrize(
     ("errors", "references", "message"),
-    [([1.0], [2.0], "at least two"), ([0.0, 0.0], [0.0, 0.0], "respond")],
+    [
+        ([1.0], [2.0], "at least two"),
+        ([0.0, 0.0], [0.0, 0.0], "got 0 of 2"),
+        ([1.0, 0.0], [4.0, 0.0], "got 1 of 2"),
+    ],
 )
 def test_nothing_to_estimate_from_is_refused(errors, references, message):
     with pytest.raises(InputError, match=message):

@@ -1,5 +1,7 @@
 """The spectral norm against the eigenvalues of a dense matrix."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -34,7 +36,7 @@ def test_converged_means_close_to_the_largest_eigenvalue(gap):
 def test_the_value_never_exceeds_the_norm():
     N = matrix(torch.linspace(0, 1, 24, dtype=torch.float64))
     values = [norm_of(N, max_iterations=k, tolerance=0.0).value for k in range(1, 15)]
-    assert all(a <= b + 1e-12 for a, b in zip(values, values[1:], strict=False))
+    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(values))
     assert values[-1] <= 1 + 1e-12
 
 

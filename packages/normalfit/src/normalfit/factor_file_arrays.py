@@ -41,7 +41,11 @@ def damage_reported(path: Path) -> Iterator[None]:
 
 
 def write_array(group: zarr.Group, name: str, values: np.ndarray[Any, Any]) -> ArrayEntry:
-    """Write one array with checksums and return its entry for the header."""
+    """Write one array with checksums and return its entry for the header.
+
+    One chunk at a time: of several at once, zarr would go on writing after one has failed,
+    into a folder that is being removed.
+    """
     chunks = expected_chunks(name, values.shape)
     array = group.create_array(
         name,
@@ -52,7 +56,12 @@ def write_array(group: zarr.Group, name: str, values: np.ndarray[Any, Any]) -> A
         compressors=[ZstdCodec(level=_ZSTD_LEVEL), Crc32cCodec()],
         config={"write_empty_chunks": True},
     )
-    array[...] = values
+    whole = tuple(slice(0, n) for n in values.shape)
+    for index in itertools.product(*_chunk_grid(whole, chunks)):
+        region = tuple(
+            slice(i * side, (i + 1) * side) for i, side in zip(index, chunks, strict=True)
+        )
+        array[region] = values[region]
     return ArrayEntry(shape=values.shape, dtype=values.dtype.name, chunks=chunks)
 
 
@@ -113,15 +122,19 @@ class CheckedArray:
 
     def _check_chunks(self, region: tuple[slice, ...]) -> None:
         """Refuse missing chunks; runs before the result is allocated, so no shape can lie."""
-        grid = [
-            range(part.start // side, -(-part.stop // side))
-            for part, side in zip(region, self._entry.chunks, strict=True)
-        ]
-        for index in itertools.product(*grid):
+        for index in itertools.product(*_chunk_grid(region, self._entry.chunks)):
             chunk = self._folder.joinpath("c", *map(str, index))
             if not chunk.is_file():
                 msg = f"chunk {'/'.join(map(str, index))} of {self._name} must exist, got none"
                 raise FactorFileError(msg)
+
+
+def _chunk_grid(region: tuple[slice, ...], chunks: tuple[int, ...]) -> list[range]:
+    """Return the chunk indices per axis that a region meets."""
+    return [
+        range(part.start // side, -(-part.stop // side))
+        for part, side in zip(region, chunks, strict=True)
+    ]
 
 
 def _summary(entry: ArrayEntry) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.devices import resolve_device
+from normalfit.estimate import Estimate
 from normalfit.factor_file import open_factors
 from normalfit.fit_to_file import fit_to_file
 from normalfit.operators.cone_beam import ConeBeam
@@ -221,6 +222,8 @@ def _facts(chain: _Chain, factors: FactorFile, window: FilterWindow) -> dict[str
         "fdk_window": str(window),
         "grid_error": report["grid_error"],
         "patch_error": report["patch_error"],
+        "factors_summary": f"grid error {Estimate(**report['grid_error'])}, "
+        f"patch error {Estimate(**report['patch_error'])}",
         "seed": chain.seed,
         "device": str(resolve_device(chain.device)),
         "threads": torch.get_num_threads(),
@@ -233,7 +236,7 @@ def _facts(chain: _Chain, factors: FactorFile, window: FilterWindow) -> dict[str
 def _commands(chain: _Chain) -> tuple[str, ...]:
     s, out = chain.settings, chain.output
     operator, factors = f"--operator {chain.yaml}", f"--factors {chain.factors}"
-    made = f"--photons {s.photons:g}"
+    made = f"--made-smallest {s.smallest:g} --photons {s.photons:g}"
     sample = f"{chain.test}/samples/made-{TEST_SERIES}-0000"
     best = chain.run("unrolled") / "best.pt"
     return (

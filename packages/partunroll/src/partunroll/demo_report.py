@@ -79,8 +79,7 @@ class DemoReport:
             f"Mean over {count} held-out made objects ({self.facts['operator_summary']}; "
             f"data simulated on a twice finer grid, {self.facts['noise_summary']}).",
             f"FDK window {self.facts['fdk_window']}, chosen on the validation objects.",
-            f"Factors: grid error {self.facts['grid_error']}, patch error "
-            f"{self.facts['patch_error']}.",
+            f"Factors: {self.facts['factors_summary']}.",
             "",
             *rows,
             "",
