@@ -58,8 +58,8 @@ def test_nothing_is_computed_for_an_output_or_a_device_that_cannot_be(tmp_path, 
     spec = Unbuildable()
     (tmp_path / "f.zarr").mkdir()
     with pytest.raises(InputError, match="output must not exist yet"):
-        fit_to_file(spec, tmp_path / "f.zarr")  # type: ignore[arg-type]
+        fit_to_file(spec, tmp_path / "f.zarr")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackendError, match="device must be present"):
-        fit_to_file(spec, tmp_path / "g.zarr", device="cuda")  # type: ignore[arg-type]
+        fit_to_file(spec, tmp_path / "g.zarr", device="cuda")
     assert not list((tmp_path / "f.zarr").iterdir())

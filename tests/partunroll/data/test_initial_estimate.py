@@ -37,7 +37,7 @@ def test_a_method_that_cannot_work_is_refused(inpainting_spec, half_cone):
     with pytest.raises(InputError, match="use least squares"):
         estimate_method(half_cone, "fdk")
     with pytest.raises(InputError, match="method must be one of"):
-        estimate_method(half_cone, "magic")  # type: ignore[arg-type] # the point of the test
+        estimate_method(half_cone, "magic")
 
 
 def test_filtered_estimates_are_those_of_fdk_and_fbp(cone_spec, parallel_spec):

@@ -1,5 +1,7 @@
 """A checkpoint comes back as it was saved; anything else is refused as a checkpoint."""
 
+import os
+
 import pytest
 import torch
 
@@ -128,13 +130,20 @@ def test_another_torch_file_is_refused(path):
 
 
 class Foreign:
-    """Not plain data: loading it would run its code."""
+    """Not plain data: loading it runs code, which makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
 
 
-def test_file_with_code_is_refused(path):
-    torch.save({"format": "partunroll-checkpoint", "network": Foreign()}, path)
+def test_code_in_a_file_is_not_run(path, tmp_path):
+    torch.save({"format": "partunroll-checkpoint", "network": Foreign(tmp_path / "made")}, path)
     with pytest.raises(CheckpointError, match="must"):
         load_checkpoint(path)
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("key", ["network", "weights", "operators", "patch_shape", "step"])

@@ -59,9 +59,11 @@ class DiagonalEquations:
         axes = tuple(range(gram.ndim - 2))
         mean = torch.linalg.lstsq(gram.sum(axes), right.sum(axes)[:, None]).solution[:, 0]
         # keeps voxels defined where no feature is ever seen, or two terms show the same one
-        floor = 64 * torch.finfo(ridge.dtype).eps * self.information.flatten(1).amax(1)
+        eps, information = torch.finfo(ridge.dtype).eps, self.information.flatten(1)
+        single = len(ridge) == 1
+        floor = eps * information.mean(1) if single else 64 * eps * information.amax(1)
         weight = ridge + floor
         right = right + weight * mean
-        if len(weight) == 1:  # a division, not a batch of factorisations
+        if single:  # a division, not a batch of factorisations
             return (right / (gram[..., 0] + weight)).movedim(-1, 0)
         return torch.linalg.solve(gram + torch.diag(weight), right).movedim(-1, 0).contiguous()

@@ -1,0 +1,122 @@
+"""fit: one call for every operator, with an honest report."""
+
+import json
+
+import pytest
+import torch
+
+from normalfit.adam import AdamOptions
+from normalfit.dense import dense_matrix
+from normalfit.errors import InputError
+from normalfit.fitting import fit
+from normalfit.grid import Grid
+from normalfit.least_squares import LeastSquaresOptions
+from normalfit.linear_operator import FunctionOperator, LinearOperator
+
+SMALL = {"probes": 6, "held_out": 3, "evaluation": 4}
+
+
+class Counted(LinearOperator):
+    """A diagonal operator that counts its applications to the whole grid."""
+
+    def __init__(self, shape):
+        self.domain = self.range = Grid(shape)
+        self.forwards = 0
+        size = torch.Size(shape).numel()
+        self.weights = torch.linspace(0.5, 1.5, size).reshape(shape)
+
+    def _forward(self, x):
+        self.forwards += len(x)
+        return self.weights.to(x) * x
+
+    def _adjoint(self, y):
+        return self.weights.to(y) * y
+
+    def restricted(self, patch):
+        weights = patch.extract(self.weights)
+        part = Grid(patch.shape)
+        return FunctionOperator(part, part, lambda x: weights * x, lambda y: weights * y)
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 4), (3, 4, 2)], ids=str)
+@pytest.mark.parametrize("method", ["least-squares", "adam"])
+def test_every_number_of_axes_is_fitted(shape, method):
+    result = fit(Counted(shape), method=method, **SMALL)
+    assert result.factors.shape == shape
+    assert result.report.boundary == ("linear",) * len(shape)
+    assert result.report.patch_shape == tuple((n + 1) // 2 for n in shape)
+
+
+@pytest.mark.parametrize("method", ["least-squares", "adam"])
+def test_the_report_counts_the_applications(method):
+    operator = Counted((5, 4))
+    report = fit(operator, method=method, **SMALL).report
+    assert report.applications == operator.forwards == 6 + 3 + 4
+    assert (report.probes, report.held_out, report.grid_error.probes) == (6, 3, 4)
+    assert report.history[-1].applications == 6
+    assert report.seconds > report.response_seconds > 0
+
+
+def test_a_diagonal_operator_is_fitted_exactly():
+    operator = Counted((5, 4))
+    result = fit(operator)
+    N = dense_matrix(operator.normal, (5, 4), torch.float32)
+    B = dense_matrix(result.factors, (5, 4), torch.float32)
+    assert float(torch.linalg.norm(B - N) / torch.linalg.norm(N)) < 1e-2
+    assert result.report.converged
+
+
+def test_the_report_is_json_and_holds_what_was_asked():
+    report = fit(Counted((5, 4)), terms=2, boundary=("periodic", "linear"), seed=9, **SMALL).report
+    restored = json.loads(json.dumps(report.as_json(), allow_nan=False))
+    assert restored["method"] == "least-squares"
+    assert (restored["terms"], restored["seed"]) == (2, 9)
+    assert restored["boundary"] == ["periodic", "linear"]
+    assert set(restored["grid_error"]) == {"value", "low", "high", "probes"}
+    assert set(restored["patch_error"]) == {"value", "low", "high", "probes"}
+    assert restored["history"][-1]["held_out_error"] == report.history[-1].held_out_error
+    assert restored["options"]["ridge_kernel"] == 1.0
+
+
+def test_one_boundary_stands_for_all_axes():
+    every = fit(Counted((4, 3)), boundary="periodic", **SMALL)
+    each = fit(Counted((4, 3)), boundary=("periodic", "periodic"), **SMALL)
+    assert torch.equal(every.factors.kernel.values, each.factors.kernel.values)
+
+
+def test_seeds_change_the_probes():
+    first, second = (fit(Counted((5, 4)), seed=seed, **SMALL) for seed in (0, 1))
+    assert not torch.equal(first.factors.kernel.values, second.factors.kernel.values)
+
+
+def test_nothing_keeps_a_graph():
+    weights = torch.ones(4, requires_grad=True)
+    grid = Grid((4,))
+    operator = FunctionOperator(grid, grid, lambda x: weights * x, lambda y: weights * y)
+    result = fit(operator, **SMALL)
+    assert not result.factors.kernel.values.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "newton"}, "got 'newton'"),
+        ({"boundary": "open"}, "got 'open'"),
+        ({"boundary": ("linear",)}, "once or per axis"),
+        ({"terms": 0}, "got 0"),
+        ({"probes": 0}, "probe"),
+        ({"options": AdamOptions()}, "LeastSquaresOptions for least-squares"),
+        ({"method": "adam", "options": LeastSquaresOptions()}, "AdamOptions for adam"),
+    ],
+    ids=str,
+)
+def test_arguments_out_of_range_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        fit(Counted((4, 3)), **{**SMALL, **arguments})
+
+
+def test_an_operator_that_sees_nothing_is_refused():
+    grid = Grid((4,))
+    blind = FunctionOperator(grid, grid, torch.zeros_like, torch.zeros_like)
+    with pytest.raises(InputError, match="respond"):
+        fit(blind, **SMALL)

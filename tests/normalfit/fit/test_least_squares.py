@@ -1,0 +1,160 @@
+"""What alternating least squares keeps to: exactness, scale, honesty about its stop."""
+
+import math
+
+import pytest
+import torch
+
+from normalfit.dense import dense_matrix
+from normalfit.errors import InputError
+from normalfit.factors import Factors
+from normalfit.lag_kernel import LagKernel
+from normalfit.least_squares import LeastSquaresOptions, fit_least_squares
+from normalfit.probes import ProbeSet, collect_responses
+
+SHAPE = (6, 5)
+LINEAR = ("linear", "linear")
+
+
+def true_factors(terms, boundary=LINEAR, dtype=torch.float64):
+    """Smooth diagonals and decaying kernels: what a fit can find again exactly."""
+    generator = torch.Generator().manual_seed(5)
+    lags = [n if end == "periodic" else 2 * n - 1 for n, end in zip(SHAPE, boundary, strict=True)]
+    rows, columns = (torch.arange(length) - length // 2 for length in lags)
+    decay = 1 / (1 + rows[:, None] ** 2 + columns[None, :] ** 2)
+    h = decay * torch.randn(terms, *lags, generator=generator)
+    u = 1 + 0.5 * torch.randn(terms, *SHAPE, generator=generator)
+    return Factors(LagKernel(h.to(dtype), SHAPE, boundary), u.to(dtype))
+
+
+# ridges are found from the held-out error, and fade no faster than it
+TO_THE_END = LeastSquaresOptions(ridge_kernel=0.0, ridge_u=0.0, min_improvement=1e-6, sweeps=40)
+
+
+def sets(normal, probes=40, dtype=torch.float64):
+    shared = {"seed": 0, "dtype": dtype}
+    training = collect_responses(normal, SHAPE, probes, stream="training", **shared)
+    return training, collect_responses(normal, SHAPE, 8, stream="held-out", **shared)
+
+
+def relative_error(found, true, dtype=torch.float64):
+    B, N = dense_matrix(found, SHAPE, dtype), dense_matrix(true, SHAPE, dtype)
+    return float(torch.linalg.norm(B - N) / torch.linalg.norm(N))
+
+
+@pytest.mark.parametrize(
+    "boundary", [LINEAR, ("periodic", "periodic"), ("periodic", "linear")], ids=str
+)
+def test_one_term_is_found_again(boundary):
+    true = true_factors(1, boundary)
+    found = fit_least_squares(*sets(true), boundary, options=TO_THE_END)
+    assert relative_error(found.factors, true) < 1e-3
+    assert found.factors.boundary == boundary
+
+
+def test_two_terms_are_found_again():
+    true = true_factors(2)
+    one = fit_least_squares(*sets(true, probes=120), LINEAR)
+    two = fit_least_squares(*sets(true, probes=120), LINEAR, terms=2)
+    assert two.factors.terms == 2
+    assert relative_error(one.factors, true) > 0.1
+    assert relative_error(two.factors, true) < 0.02
+
+
+def test_a_voxel_outside_the_field_of_view_stays_finite():
+    true = true_factors(1)
+    assert true.u is not None
+    true.u[:, :2] = 0
+    found = fit_least_squares(*sets(true), LINEAR)
+    assert relative_error(found.factors, true) < 1e-2
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e5])
+def test_scaling_the_operator_scales_the_factors(scale):
+    true = true_factors(2)
+    base = fit_least_squares(*sets(true, probes=10), LINEAR)
+    scaled = fit_least_squares(*sets(true.scaled(scale), probes=10), LINEAR)
+    assert relative_error(scaled.factors, base.factors.scaled(scale)) < 1e-9
+
+
+def test_ridges_help_where_probes_are_few():
+    true = true_factors(2)
+    training, held_out = sets(true, probes=4)
+    ridged = fit_least_squares(training, held_out, LINEAR)
+    free = fit_least_squares(
+        training, held_out, LINEAR, options=LeastSquaresOptions(ridge_kernel=0, ridge_u=0)
+    )
+    assert relative_error(ridged.factors, true) < 0.9 * relative_error(free.factors, true)
+
+
+def test_float32_probes_give_float32_factors():
+    true = true_factors(1, dtype=torch.float32)
+    found = fit_least_squares(*sets(true, dtype=torch.float32), LINEAR, options=TO_THE_END)
+    assert found.factors.dtype == torch.float32
+    assert found.factors.u is not None
+    assert found.factors.u.dtype == torch.float32
+    assert relative_error(found.factors, true, torch.float32) < 1e-3
+
+
+def test_the_best_sweep_is_returned():
+    training, held_out = sets(true_factors(2), probes=5)
+    found = fit_least_squares(training, held_out, LINEAR)
+    error = total = 0.0
+    for w, response in zip(held_out.probes, held_out.responses, strict=True):
+        error += float((found.factors(w) - response).square().sum())
+        total += float(response.square().sum())
+    lowest = min(point.held_out_error for point in found.history)
+    assert math.sqrt(error / total) == pytest.approx(lowest, rel=1e-6)
+
+
+def test_terms_grow_one_by_one_and_history_says_so():
+    training, held_out = sets(true_factors(2), probes=20)
+    found = fit_least_squares(training, held_out, LINEAR, terms=3)
+    counts = [point.terms for point in found.history]
+    assert counts == sorted(counts)
+    assert set(counts) == {1, 2, 3}
+    assert {point.applications for point in found.history} == {20}
+    seconds = [point.seconds for point in found.history]
+    assert seconds == sorted(seconds)
+    assert all(point.train_error > 0 for point in found.history)
+
+
+def test_the_sweep_limit_is_kept_and_said():
+    training, held_out = sets(true_factors(2))
+    limited = fit_least_squares(training, held_out, LINEAR, options=LeastSquaresOptions(sweeps=1))
+    assert (limited.converged, limited.stop_reason) == (False, "sweep limit")
+    assert len(limited.history) == 1
+    free = fit_least_squares(training, held_out, LINEAR)
+    assert free.converged
+    assert len(free.history) < LeastSquaresOptions().sweeps
+
+
+def test_progress_never_exceeds_its_total():
+    seen = []
+    training, held_out = sets(true_factors(2), probes=8)
+    fit_least_squares(training, held_out, LINEAR, terms=2, progress=lambda *call: seen.append(call))
+    done = [call[1] for call in seen]
+    assert done == sorted(done)
+    assert all(call[1] <= call[2] == 40 for call in seen)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"ridge_kernel": -1.0}, {"ridge_u": float("nan")}, {"sweeps": 0}, {"patience": 0}],
+    ids=str,
+)
+def test_options_out_of_range_are_refused(bad):
+    with pytest.raises(InputError, match=f"{next(iter(bad))} must be .* got"):
+        LeastSquaresOptions(**bad)
+
+
+def test_no_terms_are_refused():
+    with pytest.raises(InputError, match="terms must be at least 1, got 0"):
+        fit_least_squares(*sets(true_factors(1), probes=2), LINEAR, terms=0)
+
+
+def test_sets_of_different_grids_are_refused():
+    training, _ = sets(true_factors(1), probes=2)
+    other = ProbeSet([torch.ones(5, 6)], [torch.ones(5, 6)])
+    with pytest.raises(InputError, match="held-out probes must have the shape"):
+        fit_least_squares(training, other, LINEAR)

@@ -1,0 +1,69 @@
+"""check: it passes sound operators and names what is wrong with others."""
+
+import json
+
+import pytest
+import torch
+
+from normalfit.grid import Grid
+from normalfit.linear_operator import FunctionOperator
+from normalfit.operator_check import check
+
+GRID = Grid((4, 5))
+WEIGHTS = torch.linspace(0.5, 1.5, 20, dtype=torch.float64).reshape(4, 5)
+
+
+def weigh(x):
+    return WEIGHTS.to(x.dtype) * x
+
+
+def operator(forward=weigh, adjoint=weigh):
+    return FunctionOperator(GRID, GRID, forward, adjoint)
+
+
+class WrongPatch(FunctionOperator):
+    def restricted(self, patch):
+        part = Grid(patch.shape)
+        return FunctionOperator(part, part, lambda x: 2 * x, lambda y: 2 * y)
+
+
+def test_a_sound_operator_passes():
+    report = check(operator())
+    assert report.failures == ()
+    assert report.norm.value == pytest.approx(1.5**2, rel=1e-3)
+    assert (report.domain, report.range) == ((4, 5), (4, 5))
+    assert str(report).endswith("passed")
+
+
+@pytest.mark.parametrize(
+    ("broken", "failure"),
+    [
+        (operator(adjoint=lambda y: 1.01 * weigh(y)), "adjointness in float32"),
+        (operator(adjoint=lambda y: weigh(y.float()).to(y.dtype)), "adjointness in float64"),
+        (operator(forward=lambda x: weigh(x) + 1), "linearity"),
+        (operator(forward=lambda x: weigh(x).abs()), "linearity"),
+        (WrongPatch(GRID, GRID, weigh, weigh), "restriction"),
+    ],
+    ids=["scaled adjoint", "single precision", "affine", "absolute value", "wrong patch"],
+)
+def test_a_broken_operator_is_named(broken, failure):
+    report = check(broken)
+    assert any(text.startswith(failure) for text in report.failures)
+    assert "failed: " in str(report)
+    assert report.as_json()["passed"] is False
+
+
+def test_a_pair_that_says_it_is_not_exact_is_reported_not_judged():
+    pair = operator(adjoint=lambda y: 1.01 * weigh(y))
+    pair.has_exact_adjoint = False
+    report = check(pair)
+    assert report.failures == ()
+    assert report.adjointness_float32 > 1e-5
+    assert "no exact adjoint" in str(report)
+
+
+def test_the_report_is_json():
+    restored = json.loads(json.dumps(check(operator()).as_json(), allow_nan=False))
+    assert restored["passed"] is True
+    assert restored["norm"]["converged"] is True
+    assert restored["failures"] == []
