@@ -68,10 +68,7 @@ def _drunet(config: PriorConfig, dim: int) -> nn.Module:
     from deepinv.models import DRUNet  # takes seconds to import
 
     # pretrained must be None: the default downloads weights
-    drunet = DRUNet(1, 1, nc=config.widths, nb=config.blocks, pretrained=None, dim=dim)
-    if config.residual:  # D starts as the identity (our choice): a learning rate of 3e-3 diverged
-        nn.init.zeros_(drunet.m_tail.weight)
-    return drunet
+    return DRUNet(1, 1, nc=config.widths, nb=config.blocks, pretrained=None, dim=dim)
 
 
 def _padding(shape: torch.Size) -> list[int]:
