@@ -192,6 +192,11 @@ def test_help(call, command):
     assert "Usage" in out
 
 
+def test_the_help_of_template_names_every_kind(call):
+    out = call("template", "--help")[1]
+    assert all(kind in out for kind in template_kinds())
+
+
 # What users get wrong.
 
 
