@@ -58,6 +58,16 @@ def test_2d_prior_treats_slices_as_a_batch():
     torch.testing.assert_close(prior(volume)[0, 1], prior(volume[:, 1])[0])
 
 
+def test_a_lone_volume_on_the_cpu_goes_through_the_fast_path_and_comes_back_alone():
+    prior = seeded(DRUNetPrior, prior_config(3))
+    seen = []
+    prior.drunet.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    x = torch.rand(1, 8, 9, 8)
+    assert prior(x).shape == x.shape
+    torch.testing.assert_close(prior(x), prior(x.expand(3, -1, -1, -1))[:1])
+    assert seen == [2, 2, 3]
+
+
 def test_prior_items_do_not_see_each_other():
     prior = seeded(DRUNetPrior, prior_config(3))
     x = torch.rand(2, 8, 8, 8)

@@ -58,9 +58,10 @@ class DRUNetPrior(nn.Module):
             msg = f"x must have shape (batch, *p) for a {self.dim}-D prior, got {tuple(x.shape)}"
             raise InputError(msg)
         images = x.reshape(-1, 1, *x.shape[x.ndim - self.dim :])
-        padded = F.pad(images, _padding(images.shape[2:]), mode="replicate")
+        padded = F.pad(_paired(images), _padding(images.shape[2:]), mode="replicate")
         result = self.drunet(padded.to(memory_format=self._layout), self.noise_level)
-        result = result[(..., *(slice(n) for n in images.shape[2:]))].reshape(x.shape)
+        kept = (slice(len(images)), slice(None), *(slice(n) for n in images.shape[2:]))
+        result = result[kept].reshape(x.shape)
         return x + result if self.residual else result
 
 
@@ -69,6 +70,16 @@ def _drunet(config: PriorConfig, dim: int) -> nn.Module:
 
     # pretrained must be None: the default downloads weights
     return DRUNet(1, 1, nc=config.widths, nb=config.blocks, pretrained=None, dim=dim)
+
+
+def _paired(images: torch.Tensor) -> torch.Tensor:
+    """Return a lone volume on the CPU twice: torch's path for a batch of one is the slow one.
+
+    Its fast convolutions want a batch above one, or large layers; 48³, widths 8 … 64: 0.97 s
+    for one volume, 0.17 s for two.
+    """
+    slow = images.ndim == 5 and len(images) == 1 and images.device.type == "cpu"
+    return images.expand(2, *images.shape[1:]) if slow else images
 
 
 def _padding(shape: torch.Size) -> list[int]:
