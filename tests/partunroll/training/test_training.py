@@ -159,10 +159,11 @@ def steps_of(output):
     return [line for line in read_log(output / "log.jsonl") if "loss" in line]
 
 
-def test_learning_rate_follows_a_cosine_over_all_steps(finished):
+def test_learning_rate_rises_over_the_warmup_and_follows_a_cosine(finished):
     rates = [line["learning_rate"] for line in steps_of(finished.output)]
     assert len(rates) == 60
-    assert rates[0] == 1e-3
+    assert rates[0] == pytest.approx(1e-3 / 20)
+    assert rates[9] < rates[18] < 1e-3
     assert rates[30] == pytest.approx(0.5e-3)
     assert 0 < rates[-1] < 1e-5
 

@@ -111,9 +111,10 @@ class TrainingState:
 
     @property
     def learning_rate(self) -> float:
-        """The cosine schedule at `step`: from `learning_rate` to zero over `steps`."""
-        progress = self.step / self.config.steps
-        return 0.5 * self.config.learning_rate * (1 + math.cos(math.pi * progress))
+        """The schedule at `step`: a linear rise over `warmup_steps`, and cosine decay to zero."""
+        config, progress = self.config, self.step / self.config.steps
+        warmup = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
+        return 0.5 * warmup * config.learning_rate * (1 + math.cos(math.pi * progress))
 
     def validated(self, metrics: Mapping[str, float]) -> bool:
         """Keep the figures of a validation at this step and return whether they are the best.
