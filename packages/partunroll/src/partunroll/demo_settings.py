@@ -80,6 +80,7 @@ class DemoSettings:
                 "seed": seed,
                 "device": device,
                 "validation.every": self.validate_every,
+                "validation.stages": 2 if kind == "unrolled" else 1,
             },
         )
 
@@ -87,19 +88,19 @@ class DemoSettings:
 STANDARD = DemoSettings(
     num_voxels=48,
     num_views=24,
-    train=24,
-    validation=2,
+    train=48,
+    validation=3,
     test=4,
-    smallest=0.1,
+    smallest=0.06,
     photons=2e4,
     probes=16,
-    steps=300,
-    learning_rate=1e-3,
+    steps=800,
+    learning_rate=2e-3,
     batch=2,
     patch=32,
-    iterations=4,
-    step_size=1.0,
-    validate_every=150,
+    iterations=3,
+    step_size=2.5,
+    validate_every=400,
 )
 
 QUICK = DemoSettings(
@@ -112,10 +113,10 @@ QUICK = DemoSettings(
     photons=2e4,
     probes=8,
     steps=10,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     batch=1,
     patch=16,
     iterations=2,
-    step_size=1.0,
+    step_size=2.5,
     validate_every=10,
 )
