@@ -93,8 +93,11 @@ def write_checkpoint(path, yaml, norm):
     config = UnrolledConfig(iterations=2, prior=PriorConfig(dim=2, widths=(2, 2, 2, 2)))
     torch.manual_seed(0)
     network = build_network(config)
-    trained = TrainedOperator("op", load_spec(yaml).fingerprint, norm)
-    save_checkpoint(path, Checkpoint(config, network.state_dict(), (trained,), (16, 16), step=0))
+    trained = TrainedOperator("op", load_spec(yaml).fingerprint, norm, "least-squares", None)
+    checkpoint = Checkpoint(
+        config, network.state_dict(), (trained,), (16, 16), normal="factors", step=0
+    )
+    save_checkpoint(path, checkpoint)
 
 
 @pytest.fixture

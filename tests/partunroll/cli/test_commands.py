@@ -1,12 +1,14 @@
 """The commands: what they write and print."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import zarr
 
 from normalfit.specs import load_spec
+from partunroll.checkpoint import load_checkpoint, save_checkpoint
 from partunroll.cli.list_options import repeat_list_options
 from partunroll.data_store import DataStore
 from partunroll.reconstruction_file import open_reconstruction
@@ -126,6 +128,35 @@ def test_initial_makes_an_estimate_that_reconstruct_takes(
     assert cli(*reconstruct_arguments(output, initial=tmp_path / "x0.zarr"))[0] == 0
     x0 = open_reconstruction(output).read("initial_estimate")
     np.testing.assert_array_equal(x0, zarr.open_array(tmp_path / "x0.zarr", mode="r")[...])
+
+
+def test_reconstruct_makes_the_initial_estimate_as_in_training(
+    reconstruct_arguments, project, cli, tmp_path
+):
+    checkpoint = load_checkpoint(project / "best.pt")
+    as_fdk = replace(checkpoint.operators[0], initial_method="fdk", initial_window="ramp")
+    save_checkpoint(tmp_path / "fdk.pt", replace(checkpoint, operators=(as_fdk,)))
+    arguments = reconstruct_arguments(tmp_path / "recon.zarr", checkpoint=tmp_path / "fdk.pt")
+    code, _, error = cli(*arguments)
+    assert code == 2
+    assert "method fdk must be used with a cone or parallel beam" in error
+    assert cli(*arguments, "--method", "least-squares")[0] == 0  # an option still wins
+
+
+def test_reconstruct_applies_to_patches_what_training_did(
+    reconstruct_arguments, project, cli, tmp_path
+):
+    checkpoint = replace(load_checkpoint(project / "best.pt"), normal="exact")
+    save_checkpoint(tmp_path / "exact.pt", checkpoint)
+    replaced = {"checkpoint": tmp_path / "exact.pt"}
+    for name, options in (("default", ()), ("factors", ("--patch-normal", "factors"))):
+        output = tmp_path / f"{name}.zarr"
+        assert cli(*reconstruct_arguments(output, **replaced), *options)[0] == 0
+    settings = [
+        open_reconstruction(tmp_path / f"{name}.zarr").facts.settings["patch_normal"]
+        for name in ("default", "factors")
+    ]
+    assert settings == ["exact", "factors"]
 
 
 def test_line_integrals_corrects_counts(cli, tmp_path):

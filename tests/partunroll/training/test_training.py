@@ -196,6 +196,10 @@ def test_checkpoint_says_what_it_was_trained_with(problem, finished):
         spec.fingerprint for spec in problem.specs.values()
     ]
     assert {o.norm for o in best.operators} == {0.9}
+    assert {(o.initial_method, o.initial_window) for o in best.operators} == {
+        ("least-squares", None)
+    }
+    assert best.normal == "factors"
     assert best.patch_shape == (12, 9)
     assert best.step == best.metrics["step"] == finished.best["step"]
     assert {"torch", "normalfit", "partunroll"} <= best.versions.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FORMAT = "partunroll-checkpoint"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,16 @@ class TrainedOperator:
         Of its specification.
     norm
         Spectral norm of ``A*A`` by which gradients were divided; other units break the weights.
+    initial_method, initial_window
+        How the initial estimates of its samples were made, as in `SampleInfo`; the network has
+        seen no others.
     """
 
     name: str
     fingerprint: str
     norm: float
+    initial_method: str
+    initial_window: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,8 @@ class Checkpoint:
         What it was trained with.
     patch_shape
         Voxels per axis of the training patches.
+    normal
+        What the iterations on a patch applied: 'factors' or 'exact'.
     step
         Training steps taken.
     metrics
@@ -68,6 +75,7 @@ class Checkpoint:
     weights: Mapping[str, torch.Tensor]
     operators: tuple[TrainedOperator, ...]
     patch_shape: tuple[int, ...]
+    normal: Literal["factors", "exact"]
     step: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -119,6 +127,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "weights": dict(checkpoint.weights),
         "operators": [asdict(operator) for operator in checkpoint.operators],
         "patch_shape": list(checkpoint.patch_shape),
+        "normal": checkpoint.normal,
         "step": checkpoint.step,
         "metrics": dict(checkpoint.metrics),
         "versions": dict(checkpoint.versions),
@@ -144,6 +153,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             weights=document["weights"],
             operators=tuple(TrainedOperator(**operator) for operator in document["operators"]),
             patch_shape=tuple(document["patch_shape"]),
+            normal=document["normal"],
             step=int(document["step"]),
             metrics=document["metrics"],
             versions=document["versions"],

@@ -39,12 +39,12 @@ def reconstruct_to_file(
     output: Path,
     *,
     initial: Path | None = None,
-    window: str = "hann",
-    method: Method = "auto",
+    window: str | None = None,
+    method: Method | None = None,
     intensity_per_mm: Intensity = None,
     stages: Literal[1, 2] = 2,
     normal: Normal = "exact",
-    patch_normal: Normal = "factors",
+    patch_normal: Normal | None = None,
     refresh: int | None = None,
     patch_shape: int | tuple[int, ...] | None = None,
     overlap: int | None = None,
@@ -64,11 +64,13 @@ def reconstruct_to_file(
         Files; the factors may be None where only the exact ``A*A`` is used.
     output
         A new reconstruction file. Its volumes are in the unit of the measurements.
-    initial, window, method, intensity_per_mm, backend
+    initial, intensity_per_mm, backend
         As for `load_scan`.
-    stages, normal, patch_normal, refresh, overlap, batch, progress
+    window, method
+        As for `load_scan`; None: as in training.
+    stages, normal, refresh, overlap, batch, progress
         As for `reconstruct`.
-    patch_shape
+    patch_normal, patch_shape
         As for `reconstruct`; None: as in training.
     device
         'auto', 'cpu', 'cuda' or 'cuda:N'.
@@ -94,7 +96,7 @@ def reconstruct_to_file(
         "overlap": overlap,
         "stages": stages,
         "normal": normal,
-        "patch_normal": patch_normal,
+        "patch_normal": trained_network.normal if patch_normal is None else patch_normal,
         "refresh": checked_refresh(normal, refresh),
         "batch": batch,
     }
@@ -102,8 +104,8 @@ def reconstruct_to_file(
         spec,
         measurements,
         initial=initial,
-        window=window,
-        method=method,
+        window=window or trained.initial_window or "hann",
+        method=method or ("least-squares" if trained.initial_method == "least-squares" else "fdk"),
         intensity_per_mm=intensity_per_mm,
         backend=backend,
         device=where,

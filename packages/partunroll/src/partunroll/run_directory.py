@@ -71,8 +71,10 @@ class RunDirectory:
 
     def state(self, device: torch.device) -> TrainingState:
         """Return the last state that was saved, or a fresh one where there is none."""
-        trained = [operator.trained for operator in self.operators]
-        samples = [i for ids in training_samples(self.data_path).values() for i in ids]
+        known = training_samples(self.data_path)
+        infos = DataStore.open(self.data_path).split("train")
+        trained = [o.trained_on(infos) for o in self.operators if o.name in known]
+        samples = [i for ids in known.values() for i in ids]
         if self.last_path.exists():
             return TrainingState.resumed(self.last_path, self.config, trained, samples, device)
         return TrainingState.fresh(self.config, trained, samples, device)

@@ -10,10 +10,11 @@ from partunroll.checkpoint import TrainedOperator
 from partunroll.errors import InputError, MismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from normalfit.specs import OperatorSpec
+    from partunroll.data_store_header import SampleInfo
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,28 @@ class TrainingOperator:
         """Spectral norm of ``A*A``, by which gradients and factors are divided."""
         return self.factors.norm.value
 
-    @property
-    def trained(self) -> TrainedOperator:
-        """What a checkpoint keeps of it."""
-        return TrainedOperator(self.name, self.factors.fingerprint, self.norm)
+    def trained_on(self, samples: Iterable[SampleInfo]) -> TrainedOperator:
+        """Return what a checkpoint keeps of it.
+
+        Parameters
+        ----------
+        samples
+            Samples of the data store; those of other operators are passed over.
+
+        Raises
+        ------
+        InputError
+            Its samples have initial estimates of several kinds, or there is none.
+        """
+        kinds = {(s.initial_method, s.initial_window) for s in samples if s.operator == self.name}
+        if len(kinds) != 1:
+            msg = (
+                f"samples of operator {self.name} must have initial estimates of one kind, got "
+                f"{sorted(map(str, kinds))}; make the data store again"
+            )
+            raise InputError(msg)
+        ((method, window),) = kinds
+        return TrainedOperator(self.name, self.factors.fingerprint, self.norm, method, window)
 
 
 def match_factor_files(

@@ -142,6 +142,7 @@ class TrainingState:
             weights=self.network.state_dict(),
             operators=self.operators,
             patch_shape=(patch_shape,) if isinstance(patch_shape, int) else patch_shape,
+            normal=self.config.normal,
             step=self.step,
             metrics=self.metrics,
             versions=versions(),

@@ -35,12 +35,24 @@ MethodOption = Annotated[
         "auto takes the first where the geometry allows it.",
     ),
 ]
+UsedMethodOption = Annotated[
+    Literal["auto", "fdk", "least-squares"] | None,
+    typer.Option("--method", help="How to make the initial estimate; default: as in training."),
+]
 WindowOption = Annotated[
     str,
     typer.Option(
         "--window",
         metavar="ramp|shepp-logan|cosine|hamming|hann",
         help="Window of the ramp filter of initial estimates.",
+    ),
+]
+UsedWindowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="ramp|shepp-logan|cosine|hamming|hann",
+        help="Window of the ramp filter; default: as in training.",
     ),
 ]
 

@@ -13,10 +13,10 @@ from partunroll.cli.options import (
     BackendOption,
     DeviceOption,
     JsonOption,
-    MethodOption,
     OperatorOption,
     OutputOption,
-    WindowOption,
+    UsedMethodOption,
+    UsedWindowOption,
     command_line,
 )
 
@@ -49,9 +49,9 @@ def reconstruct(
         typer.Option("--normal", help="A*A on the whole volume in stage 1."),
     ] = "exact",
     patch_normal: Annotated[
-        Normal,
-        typer.Option("--patch-normal", help="A*A on patches in stage 2; as in training."),
-    ] = "factors",
+        Normal | None,
+        typer.Option("--patch-normal", help="A*A on patches in stage 2; default: as in training."),
+    ] = None,
     refresh: Annotated[
         int | None,
         typer.Option(
@@ -73,8 +73,8 @@ def reconstruct(
         Path | None,
         typer.Option("--initial", metavar="FILE", help="Initial estimate; default: made here."),
     ] = None,
-    window: WindowOption = "hann",
-    method: MethodOption = "auto",
+    window: UsedWindowOption = None,
+    method: UsedMethodOption = None,
     intensity_per_mm: Annotated[
         str | None,
         typer.Option(
