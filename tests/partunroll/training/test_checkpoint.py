@@ -1,7 +1,7 @@
 """A checkpoint comes back as it was saved; anything else is refused as a checkpoint."""
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -175,9 +175,7 @@ def test_invalid_network_is_refused(path):
 
 def test_weights_of_another_network_are_refused(checkpoint):
     wider = PRIOR.model_copy(update={"widths": (4, 4, 4, 4)})
-    other = Checkpoint(
-        checkpoint.network.model_copy(update={"prior": wider}), checkpoint.weights, (), (16, 16), 7
-    )
+    other = replace(checkpoint, network=checkpoint.network.model_copy(update={"prior": wider}))
     with pytest.raises(CheckpointError, match="weights must fit"):
         other.build_network()
 

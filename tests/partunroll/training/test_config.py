@@ -1,5 +1,7 @@
 """A configuration is valid or refused with every problem; it resolves against the volumes."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -105,3 +107,9 @@ def test_3d_prior_for_2d_volumes_is_refused():
     config = load_config(None, {"network.prior.dim": 3})
     with pytest.raises(InputError, match=r"network\.prior\.dim"):
         config.resolved((16, 16))
+
+
+def test_the_page_shows_every_key_with_its_default():
+    page = (Path(__file__).parents[3] / "docs/training.md").read_text(encoding="utf-8")
+    shown = page.split("```yaml\n")[1].split("```")[0]
+    assert yaml.safe_load(shown) == TrainConfig().model_dump(mode="json")
