@@ -10,8 +10,14 @@ import torch
 from normalfit.errors import BackendError, FactorFileError
 from partunroll.checkpoint import load_checkpoint
 from partunroll.config import load_config
-from partunroll.data_store import DataStore
-from partunroll.errors import CheckpointError, InputError, MismatchError, TrainingError
+from partunroll.data_store import DataStore, create_store
+from partunroll.errors import (
+    CheckpointError,
+    DataStoreError,
+    InputError,
+    MismatchError,
+    TrainingError,
+)
 from partunroll.network import UnrolledNetwork
 from partunroll.run_log import RunLog, read_log
 from partunroll.training import train
@@ -368,6 +374,62 @@ def test_loss_that_is_not_finite_names_step_sample_and_patch(problem, stopped, m
         resume(problem, stopped)
     assert equal(weights(stopped), before)
     assert all(json.dumps(line) for line in read_log(stopped / "log.jsonl"))
+
+
+def test_steps_are_kept_when_a_validation_fails(problem, short, tmp_path):
+    data = shutil.copytree(problem.data, tmp_path / "data.zarr")
+    shutil.rmtree(data / "samples" / "std1-3" / "reference" / "c")  # a validation sample
+    config = problem.config(**SHORT)
+    with pytest.raises(DataStoreError, match="std1-3"):
+        train(config, problem.factors, data, tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run" / "last.pt").step == 4
+    shutil.copytree(problem.data, data, dirs_exist_ok=True)
+    train(config, problem.factors, data, tmp_path / "run", resume=True)
+    assert equal(weights(tmp_path / "run"), weights(short / "straight"))
+
+
+def test_new_run_that_took_no_step_leaves_nothing(problem, tmp_path):
+    data = shutil.copytree(problem.data, tmp_path / "data.zarr")
+    for sample in (data / "samples").glob("std*"):
+        shutil.rmtree(sample / "reference" / "c")
+    with pytest.raises(DataStoreError):
+        train(problem.config(**SHORT), problem.factors, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_on_data_is_not_resumed_on_made_objects(problem, stopped):
+    (stopped / "last.pt").unlink()
+    with pytest.raises(InputError, match="data must be given"):
+        train(None, problem.factors, None, stopped, resume=True)
+
+
+def test_other_data_of_the_same_names_are_refused(problem, stopped, tmp_path):
+    with create_store(tmp_path / "data.zarr", problem.specs, {"seed": 7}) as writer:
+        store = DataStore.open(problem.data)
+        for sample in store.samples:
+            arrays = {name: store.read(sample.id, name) for name in store.arrays(sample.id)}
+            writer.add_sample(sample, arrays)
+    with pytest.raises(InputError, match="got others with samples of the same names"):
+        train(None, problem.factors, tmp_path / "data.zarr", stopped, resume=True)
+
+
+def test_initial_estimates_of_several_kinds_are_refused(problem, tmp_path):
+    store = DataStore.open(problem.data)
+    with create_store(tmp_path / "data.zarr", problem.specs, {}) as writer:
+        for sample in store.samples:
+            arrays = {name: store.read(sample.id, name) for name in store.arrays(sample.id)}
+            odd = {"initial_method": "fdk", "initial_window": "hann"}
+            changed = sample.model_copy(update=odd if sample.id == "std2-1" else {})
+            writer.add_sample(changed, arrays)
+    with pytest.raises(InputError, match="samples of operator std2 must have initial estimates"):
+        train(problem.config(), problem.factors, tmp_path / "data.zarr", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_gradients_are_clipped(problem, short, tmp_path):
+    unclipped = run(problem, tmp_path / "unclipped", **SHORT, gradient_clip=None)
+    assert max(line["gradient_norm"] for line in steps_of(unclipped.output)) > 3e-3
+    assert not equal(weights(unclipped.output), weights(short / "straight"))
 
 
 # the log

@@ -27,6 +27,7 @@ from partunroll.data_store_header import (
     SampleEntry,
     SampleInfo,
     Split,
+    content_digest,
     parse_header,
 )
 from partunroll.data_store_writer import DataStoreWriter, create_store
@@ -91,6 +92,11 @@ class DataStore:
         return dict(self._header.made)
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of what the header says about the data, whenever and by which call they came."""
+        return content_digest(self._header)
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """Fingerprints of the operators by name."""
         return {name: entry.fingerprint for name, entry in self._header.operators.items()}
@@ -152,19 +158,19 @@ class DataStore:
         DataStoreError
             A chunk is missing or damaged.
         """
+        folder = self.path / "samples" / sample_id / array
         if (sample_id, array) not in self._arrays:
             entry = self._entry(sample_id)
             if array not in entry.arrays:
                 names = ", ".join(self.arrays(sample_id))
                 msg = f"array of sample {sample_id} must be one of {names}, got {array!r}"
                 raise InputError(msg)
-            with damage_reported(self.path):
-                folder = self.path / "samples" / sample_id / array
+            with damage_reported(folder):
                 self._arrays[sample_id, array] = CheckedArray(folder, entry.arrays[array])
         checked = self._arrays[sample_id, array]
         if patch is not None:
             patch.check_inside(checked.shape)
-        with damage_reported(self.path):
+        with damage_reported(folder):
             return checked.read(patch)
 
     def _entry(self, sample_id: str) -> SampleEntry:

@@ -34,13 +34,13 @@ def damage_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except DataStoreError as error:
-        msg = f"{path} must be a sound data store: {error}"
+        msg = f"data at {path} must be sound: {error}"
         raise DataStoreError(msg) from error
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # zarr, numcodecs and json raise many kinds
         reason = " ".join(str(error).split())
-        msg = f"{path} must be a sound data store, got {type(error).__name__}: {reason}"
+        msg = f"data at {path} must be sound, got {type(error).__name__}: {reason}"
         raise DataStoreError(msg) from error
 
 

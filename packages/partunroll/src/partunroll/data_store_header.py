@@ -29,6 +29,8 @@ SAMPLE_ARRAYS = (
 _Count = Annotated[int, Field(ge=1, lt=2**31)]
 _Shape = Annotated[tuple[_Count, ...], Field(min_length=1, max_length=8)]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+_CIRCUMSTANCES = {"created", "command", "versions"}
+_NAMES = pydantic.TypeAdapter[str](_Name)
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 Split = Literal["train", "validation", "test"]
@@ -127,6 +129,18 @@ def chunks_of(shape: tuple[int, ...], *, by_view: bool) -> tuple[int, ...]:
     return tuple(min(side, n) for n in shape)
 
 
+def check_name(what: str, name: str) -> None:
+    """Raise InputError for a name that a data store cannot have."""
+    try:
+        _NAMES.validate_python(name)
+    except pydantic.ValidationError as error:
+        msg = (
+            f"name of the {what} must begin with a letter or a digit and go on with these, "
+            f"'.', '_' and '-', got {name!r}"
+        )
+        raise InputError(msg) from error
+
+
 def make_header(
     operators: Mapping[str, OperatorEntry],
     samples: Iterable[SampleEntry],
@@ -149,6 +163,13 @@ def make_header(
     except ValueError as error:
         msg = f"data store must have a valid header, got {_problems(error)}"
         raise InputError(msg) from error
+
+
+def content_digest(header: Header) -> str:
+    """Return a hash of the header without the time, the command and the versions."""
+    document = header.model_dump(mode="json")
+    document["made"] = {k: v for k, v in header.made.items() if k not in _CIRCUMSTANCES}
+    return _checksum(document)
 
 
 def to_attributes(header: Header) -> dict[str, Any]:

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from normalfit.specs import OperatorSpec
+    from partunroll.checkpoint import TrainedOperator
     from partunroll.training_operator import TrainingOperator
 
 _RELATIVE_NOISE = 0.01  # our choice; it has a meaning for every operator
+_MADE, _MADE_DATA = "made objects", "data.zarr"
 _FREE_KEYS = {"num_workers", "cache"}  # they change nothing that is computed
 
 
@@ -47,12 +49,15 @@ class RunDirectory:
         Data store.
     operators
         Operators of the data store with their factor files.
+    is_new
+        Whether it holds nothing but what was given for it.
     """
 
     path: Path
     config: TrainConfig
     data_path: Path
     operators: tuple[TrainingOperator, ...]
+    is_new: bool
 
     @property
     def log_path(self) -> Path:
@@ -71,13 +76,13 @@ class RunDirectory:
 
     def state(self, device: torch.device) -> TrainingState:
         """Return the last state that was saved, or a fresh one where there is none."""
-        known = training_samples(self.data_path)
-        infos = DataStore.open(self.data_path).split("train")
-        trained = [o.trained_on(infos) for o in self.operators if o.name in known]
-        samples = [i for ids in known.values() for i in ids]
+        store = DataStore.open(self.data_path)
+        samples = [i for ids in training_samples(self.data_path).values() for i in ids]
+        trained = _trained(store, self.operators)
+        arguments = (self.config, trained, samples, store.digest, device)
         if self.last_path.exists():
-            return TrainingState.resumed(self.last_path, self.config, trained, samples, device)
-        return TrainingState.fresh(self.config, trained, samples, device)
+            return TrainingState.resumed(self.last_path, *arguments)
+        return TrainingState.fresh(*arguments)
 
 
 def open_run(
@@ -105,15 +110,24 @@ def open_run(
     resolve_device(resolved.device)
     if data is not None:
         training_samples(data)
+        _trained(DataStore.open(data), operators)
     if saved is not None:
         _check_same(saved, resolved, output)
     else:
         output.mkdir(parents=True)
         _write_config(output / "config.yaml", resolved, factor_files, data)
-    data_path = data or output / "data.zarr"
+    data_path = data or output / _MADE_DATA
     if not data_path.exists():
         _make_data(data_path, specs, resolved, progress)
-    return RunDirectory(output, resolved, data_path, operators)
+    is_new = saved is None and data is not None
+    return RunDirectory(output, resolved, data_path, operators, is_new)
+
+
+def _trained(store: DataStore, operators: Sequence[TrainingOperator]) -> list[TrainedOperator]:
+    """Return the operators that have training samples, as checkpoints keep them."""
+    samples = store.split("train")
+    used = {sample.operator for sample in samples}
+    return [operator.trained_on(samples) for operator in operators if operator.name in used]
 
 
 def _check_output(output: Path, data: Path | None, *, resume: bool) -> None:
@@ -123,9 +137,15 @@ def _check_output(output: Path, data: Path | None, *, resume: bool) -> None:
     if resume and not (output / "config.yaml").is_file():
         msg = f"output must be a run to resume, got {output} without config.yaml"
         raise InputError(msg)
-    if data is None and (output / "last.pt").exists() and not (output / "data.zarr").exists():
+    made = (output / _MADE_DATA).exists() or (resume and _says_made(output / "config.yaml"))
+    if data is None and resume and not made:
         msg = f"data must be given to resume {output}, which was trained on a data store, got none"
         raise InputError(msg)
+
+
+def _says_made(config: Path) -> bool:
+    """Whether the comments of a run's configuration say that it makes its own objects."""
+    return f"# data {_MADE}" in config.read_text(encoding="utf-8").splitlines()
 
 
 def _smallest(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
@@ -184,7 +204,7 @@ def _write_config(
     lines = [
         f"# made by {used}",
         *(f"# factors {factors}" for factors in factor_files),
-        f"# data {data or 'made objects'}",
+        f"# data {data or _MADE}",
         yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     ]
     path.write_text("\n".join(lines), encoding="utf-8")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +13,16 @@ import torch
 from rich.progress import Progress
 
 from normalfit.devices import resolve_device
-from partunroll.errors import TrainingError
+from normalfit.errors import NormalfitError
+from partunroll.data_store import DataStore
+from partunroll.errors import PartunrollError, TrainingError
 from partunroll.patch_dataset import PatchDataset
 from partunroll.run_directory import open_run
 from partunroll.run_log import RunLog
 from partunroll.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from partunroll.config import TrainConfig
@@ -45,6 +49,8 @@ class TrainResult:
         Time of this call.
     stop_reason
         'finished', or 'stop_after'.
+    notes
+        What the user should know about the data, a sentence each.
     """
 
     output: Path
@@ -54,6 +60,7 @@ class TrainResult:
     best: Mapping[str, float]
     seconds: float
     stop_reason: str
+    notes: tuple[str, ...]
 
 
 def train(
@@ -107,7 +114,7 @@ def train(
     last_step = min(config.steps, stop_after or config.steps)
     task = progress.add_task("train", total=config.steps, completed=state.step)
     loss, clock = None, time.perf_counter()
-    with RunLog(run.log_path, state.step) as log:
+    with RunLog(run.log_path, state.step) as log, _kept_on_error(run, state):
         for batch in _batches(run, device, state.step, last_step):
             waited = time.perf_counter() - clock
             figures = training_step(state, batch.to(device))
@@ -116,6 +123,7 @@ def train(
             description = f"train, loss {loss:.2e}"
             progress.update(task, completed=state.step, description=description)
             if state.step % config.validation.every == 0 or state.step == config.steps:
+                state.save(run.last_path, resumable=True)
                 metrics = validate(state.network, run.data_path, run.operators, config, device)
                 log.write(state.step, validation=metrics)
                 if state.validated(metrics):
@@ -131,6 +139,7 @@ def train(
         state.best,
         time.perf_counter() - started,
         "finished" if state.step == config.steps else "stop_after",
+        _notes(run),
     )
 
 
@@ -179,6 +188,37 @@ def _batches(
         sampler=range(first, last),
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,  # zarr and numba do not fork
+    )
+
+
+@contextmanager
+def _kept_on_error(run: RunDirectory, state: TrainingState) -> Iterator[None]:
+    """Keep the steps of a run that ends in an error; a new run without steps leaves nothing.
+
+    A loss that is not finite is the exception: the last checkpoint was good, the weights since
+    may not be.
+    """
+    first = state.step
+    try:
+        yield
+    except TrainingError:
+        raise
+    except (NormalfitError, PartunrollError):
+        if state.step > first:
+            state.save(run.last_path, resumable=True)
+        elif run.is_new:
+            shutil.rmtree(run.path)
+        raise
+
+
+def _notes(run: RunDirectory) -> tuple[str, ...]:
+    samples = DataStore.open(run.data_path).samples
+    guilty = sum(bool(sample.inverse_crime) for sample in samples)
+    if not guilty:
+        return ()
+    return (
+        f"{guilty} of the {len(samples)} samples of the data were simulated on the "
+        "reconstruction's own grid, an inverse crime",
     )
 
 

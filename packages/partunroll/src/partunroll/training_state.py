@@ -30,8 +30,8 @@ class TrainingState:
     ----------
     config
         Resolved configuration.
-    operators, samples
-        What it is trained with; the ids of the training samples.
+    operators, samples, data
+        What it is trained with; the ids of the training samples, and `DataStore.digest`.
     network, optimizer
         As they are after `step` steps.
     step
@@ -43,6 +43,7 @@ class TrainingState:
     config: TrainConfig
     operators: tuple[TrainedOperator, ...]
     samples: tuple[str, ...]
+    data: str
     network: Network
     optimizer: torch.optim.Adam
     step: int
@@ -55,6 +56,7 @@ class TrainingState:
         config: TrainConfig,
         operators: Sequence[TrainedOperator],
         samples: Sequence[str],
+        data: str,
         device: torch.device,
     ) -> TrainingState:
         """Return the state before the first step; the weights come from the seed alone."""
@@ -62,7 +64,7 @@ class TrainingState:
             torch.manual_seed(config.seed)
             network = build_network(config.network).to(device)
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        return cls(config, tuple(operators), tuple(samples), network, optimizer, 0, {}, {})
+        return cls(config, tuple(operators), tuple(samples), data, network, optimizer, 0, {}, {})
 
     @classmethod
     def resumed(
@@ -71,6 +73,7 @@ class TrainingState:
         config: TrainConfig,
         operators: Sequence[TrainedOperator],
         samples: Sequence[str],
+        data: str,
         device: torch.device,
     ) -> TrainingState:
         """Return the state that `save` left in ``last.pt``.
@@ -82,9 +85,9 @@ class TrainingState:
         MismatchError
             It was trained with other operators, or with operators of another norm.
         InputError
-            It was trained with other samples.
+            It was trained with other samples or other data.
         """
-        state = cls.fresh(config, operators, samples, device)
+        state = cls.fresh(config, operators, samples, data, device)
         checkpoint = load_checkpoint(path)
         if checkpoint.operators != state.operators:
             msg = (
@@ -97,6 +100,7 @@ class TrainingState:
             state.optimizer.load_state_dict(checkpoint.training["optimizer"])
             state.best = checkpoint.training["best"]
             trained = tuple(checkpoint.training["samples"])
+            trained_data = checkpoint.training["data"]
         except (KeyError, ValueError, TypeError) as error:
             msg = f"checkpoint {path} must hold the state of its training, got {error!r}"
             raise CheckpointError(msg) from error
@@ -104,6 +108,12 @@ class TrainingState:
             msg = (
                 f"data must be those of the run to resume it, with training samples {trained}, "
                 f"got {state.samples}"
+            )
+            raise InputError(msg)
+        if trained_data != state.data:
+            msg = (
+                f"data must be those of the run to resume it, {trained_data[:12]}, got others with "
+                f"samples of the same names, {state.data[:12]}; give the data store of the run"
             )
             raise InputError(msg)
         state.step, state.metrics = checkpoint.step, checkpoint.metrics
@@ -135,6 +145,7 @@ class TrainingState:
                 "optimizer": self.optimizer.state_dict(),
                 "best": dict(self.best),
                 "samples": list(self.samples),
+                "data": self.data,
             }
         patch_shape = self.config.patch_shape
         checkpoint = Checkpoint(
@@ -152,4 +163,8 @@ class TrainingState:
 
 
 def _named(operators: Sequence[TrainedOperator]) -> str:
-    return ", ".join(f"{o.name} ({o.fingerprint[:12]}, norm {o.norm:.6g})" for o in operators)
+    return ", ".join(
+        f"{o.name} ({o.fingerprint[:12]}, norm {o.norm:.6g}, initial estimates by "
+        f"{o.initial_method}{f', window {o.initial_window}' if o.initial_window else ''})"
+        for o in operators
+    )

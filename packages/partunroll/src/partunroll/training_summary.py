@@ -18,10 +18,11 @@ def summary(result: TrainResult) -> str:
         else "no validation data"
     )
     loss = "" if result.loss is None else f"; last loss {result.loss:.3e}"
-    return (
+    line = (
         f"{result.output}/best.pt: {result.step} of {result.steps} steps, {validated}{loss}; "
         f"{result.seconds:.0f} s"
     )
+    return "\n".join([line, *(f"note: {note}" for note in result.notes)])
 
 
 def figures(result: TrainResult) -> dict[str, Any]:
@@ -34,4 +35,5 @@ def figures(result: TrainResult) -> dict[str, Any]:
         "best": dict(result.best),
         "seconds": result.seconds,
         "stop_reason": result.stop_reason,
+        "notes": list(result.notes),
     }
