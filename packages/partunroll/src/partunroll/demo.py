@@ -19,6 +19,7 @@ from normalfit.specs import load_spec
 from normalfit.written_beside import check_output
 from partunroll.checkpoint import load_checkpoint
 from partunroll.data_store import DataStore
+from partunroll.demo_commands import TEST_SERIES, TRAIN_SERIES, demo_commands
 from partunroll.demo_report import METHOD_TITLES, DemoReport, compare
 from partunroll.demo_settings import QUICK, STANDARD
 from partunroll.fdk import fdk
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from partunroll.reconstruction import Reconstruction
     from partunroll.window_choice import FilterWindow
 
-TRAIN_SERIES, TEST_SERIES = 0, 1  # seeds of the made objects: test objects are never trained on
 NETWORKS = ("unrolled", "post_processing")
 
 
@@ -91,7 +91,7 @@ def run_demo(
         compare(volumes, references),
         chain.seconds,
         _facts(chain, factors, window),
-        _commands(chain),
+        demo_commands(chain.settings, output, device, seed, window),
     )
     titles = {METHOD_TITLES[method]: results[0] for method, results in volumes.items()}
     plot_methods(references[0], titles, output / "report.png")
@@ -126,7 +126,7 @@ class _Chain:
                 self.factors,
                 probes=self.settings.probes,
                 device=self.device,
-                command=_commands(self)[0],
+                command="partunroll demo",
                 progress=self.progress,
             )
         return open_factors(self.factors)
@@ -231,24 +231,3 @@ def _facts(chain: _Chain, factors: FactorFile, window: FilterWindow) -> dict[str
         "versions": versions(),
         "inverse_crime": False,
     }
-
-
-def _commands(chain: _Chain) -> tuple[str, ...]:
-    s, out = chain.settings, chain.output
-    operator, factors = f"--operator {chain.yaml}", f"--factors {chain.factors}"
-    made = f"--made-smallest {s.smallest:g} --photons {s.photons:g}"
-    sample = f"{chain.test}/samples/made-{TEST_SERIES}-0000"
-    best = chain.run("unrolled") / "best.pt"
-    return (
-        f"normalfit fit {operator} -o {chain.factors} --probes {s.probes}",
-        f"partunroll simulate {operator} --made-objects {s.train + s.validation} "
-        f"--made-seed {TRAIN_SERIES} --validation {s.validation} {made} -o {chain.data}",
-        f"partunroll simulate {operator} --made-objects {s.test} --made-seed {TEST_SERIES} "
-        f"--split test {made} -o {chain.test}",
-        f"partunroll train {factors} --data {chain.data} "
-        f"--config {chain.run('unrolled')}/config.yaml --seed {chain.seed} -o runs/by_hand",
-        f"partunroll reconstruct --checkpoint {best} {operator} {factors} "
-        f"--measurements {sample}/measurements --initial {sample}/initial_estimate "
-        f"-o {out}/recon.zarr",
-        f"partunroll evaluate --reconstruction {out}/recon.zarr --reference {sample}/reference",
-    )

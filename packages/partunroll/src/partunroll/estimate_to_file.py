@@ -59,6 +59,7 @@ def estimate_to_file(
     output: Path,
     *,
     window: str = "hann",
+    cutoff: float = 1.0,
     method: Method = "auto",
     iterations: int | None = None,
     backend: str | None = None,
@@ -69,7 +70,7 @@ def estimate_to_file(
 
     Parameters
     ----------
-    spec, measurements, window, method, iterations, backend
+    spec, measurements, window, cutoff, method, iterations, backend
         As for `load_scan`.
     output
         A new ``.npy`` or ``.zarr``.
@@ -88,6 +89,7 @@ def estimate_to_file(
         spec,
         measurements,
         window=window,
+        cutoff=cutoff,
         method=method,
         iterations=iterations,
         backend=backend,

@@ -29,6 +29,7 @@ def initial_estimate(
     measurements: torch.Tensor,
     window: str = "hann",
     method: Method = "auto",
+    cutoff: float = 1.0,
 ) -> torch.Tensor:
     """Return a first estimate of ``x``, linear in the measurements except for least squares.
 
@@ -42,6 +43,8 @@ def initial_estimate(
         Window of the ramp filter; least squares ignores it.
     method
         As for `estimate_method`.
+    cutoff
+        Where the window ends, of the Nyquist frequency; least squares ignores it.
 
     Returns
     -------
@@ -55,9 +58,9 @@ def initial_estimate(
     """
     used = estimate_method(operator, method)
     if used == "fdk" and isinstance(operator, ConeBeam):
-        return fdk(operator, measurements, window)
+        return fdk(operator, measurements, window, cutoff)
     if used == "fbp" and isinstance(operator, ParallelBeam):
-        return fbp(operator, measurements, window)
+        return fbp(operator, measurements, window, cutoff)
     return least_squares_estimate(operator, measurements)
 
 

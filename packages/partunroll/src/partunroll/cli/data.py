@@ -154,6 +154,7 @@ def prepare(
     """Put measured data, with references where there are some, into a data store."""
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
+    from partunroll.object_sources import safe_name
     from partunroll.preparation import prepare as prepare_data
 
     check_outputs(output, json)
@@ -163,7 +164,7 @@ def prepare(
             measurements,
             reference or None,
             output,
-            name=name or operator.stem,
+            name=name or safe_name(operator),
             intensity_per_mm=intensity_per_mm,
             split=split,
             window=window,
@@ -199,6 +200,9 @@ def initial(
         int | None, typer.Option("--iterations", min=1, help="Of least squares.")
     ] = None,
     window: WindowOption = "hann",
+    cutoff: Annotated[
+        float, typer.Option("--cutoff", help="Where the window ends, of the Nyquist frequency.")
+    ] = 1.0,
     backend: BackendOption = None,
     device: DeviceOption = "auto",
     json: JsonOption = None,
@@ -213,6 +217,7 @@ def initial(
         measurements,
         output,
         window=window,
+        cutoff=cutoff,
         method=method,
         iterations=iterations,
         backend=backend,
