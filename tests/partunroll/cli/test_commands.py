@@ -226,3 +226,24 @@ def test_train_makes_its_own_objects(project, cli, tmp_path):
     code, out, _ = cli("train", "--factors", project / "factors.zarr", *options)
     assert code == 0
     assert "best PSNR" in out
+
+
+def test_any_name_of_a_file_becomes_a_name_in_the_store(project, cli, tmp_path):
+    (tmp_path / "_my op (1).yaml").write_text((project / "op.yaml").read_text())
+    arguments = ["--operator", tmp_path / "_my op (1).yaml", "--volumes", project / "a.npz"]
+    code, out, _ = cli("simulate", *arguments, "-o", tmp_path / "data.zarr")
+    assert code == 0
+    assert "my-op-1" in out
+
+
+def test_reports_name_the_inverse_crime(project, reconstruct_arguments, cli, tmp_path):
+    options = ["--data", project / "data.zarr", "--steps", 1, "-o", tmp_path / "run"]
+    config = tmp_path / "train.yaml"
+    config.write_text("network: {prior: {widths: [2, 2, 2, 2]}}\npatch_shape: 16\n")
+    arguments = ["--factors", project / "factors.zarr", "--config", config, *options]
+    code, out, _ = cli("train", *arguments, "--json", tmp_path / "train.json")
+    assert code == 0
+    assert "note: 2 of the 2 samples of the data were simulated" in out
+    assert "inverse crime" in json.loads((tmp_path / "train.json").read_text())["notes"][0]
+    code, out, _ = cli(*reconstruct_arguments(tmp_path / "recon.zarr"))
+    assert out.count("an inverse crime") == 1

@@ -1,5 +1,6 @@
 """What a user can cause: one `error:` line, exit code 2, and nothing lost."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -129,11 +130,54 @@ def test_a_gpu_where_there_is_none(reconstruct_arguments, refused, tmp_path, mon
         ({"normal": "both"}, "'both' is not"),
         ({"intensity-per-mm": "much"}, "must be a number or 'auto', got 'much'"),
         ({"intensity-per-mm": -1}, "must be a positive number, got -1.0"),
-        ({"window": "flat", "method": "fdk"}, "method fdk must be used with a cone"),
+        ({"method": "fdk"}, "method fdk must be used with a cone"),
+        ({"window": "flat", "method": "fdk"}, "window must be one of"),
+        ({"window": "hann"}, "window must be left out with least squares"),
     ],
 )
 def test_wrong_options(reconstruct_arguments, refused, tmp_path, options, message):
     assert message in refused(*reconstruct_arguments(tmp_path / "r.zarr", **options))
+
+
+@pytest.mark.parametrize("options", [{"window": "hann"}, {"method": "least-squares"}], ids=str)
+def test_options_that_a_given_initial_estimate_would_ignore(
+    project, reconstruct_arguments, refused, tmp_path, options
+):
+    initial = project / "data.zarr/samples/a/initial_estimate"
+    arguments = reconstruct_arguments(tmp_path / "r.zarr", initial=initial, **options)
+    assert "window and method must be left out with an initial estimate" in refused(*arguments)
+
+
+def test_an_initial_estimate_of_another_operator(
+    project, reconstruct_arguments, cli, refused, tmp_path
+):
+    operator = ["--operator", project / "other.yaml"]
+    np.save(tmp_path / "y.npy", np.ones(SHAPE, np.float32))
+    measured = ["--measurements", tmp_path / "y.npy", "-o", tmp_path / "x0.zarr"]
+    assert cli("initial", *operator, *measured)[0] == 0
+    message = refused(*reconstruct_arguments(tmp_path / "r.zarr", initial=tmp_path / "x0.zarr"))
+    assert "initial estimate must belong to the operator" in message
+
+
+def test_another_programs_pickle_as_a_checkpoint(reconstruct_arguments, refused, tmp_path):
+    (tmp_path / "other.pt").write_bytes(pickle.dumps({"a": 1}))
+    arguments = reconstruct_arguments(tmp_path / "r.zarr", checkpoint=tmp_path / "other.pt")
+    assert "checkpoint must be a file that `partunroll train` wrote" in refused(*arguments)
+
+
+def test_more_photons_than_can_be_drawn(project, refused, tmp_path):
+    arguments = ["--operator", project / "op.yaml", "--volumes", project / "a.npz"]
+    options = ["--photons", 1e20, "-o", tmp_path / "data.zarr"]
+    assert "photons must be at most 1e+15, got 1e+20" in refused("simulate", *arguments, *options)
+
+
+def test_a_name_that_a_data_store_cannot_have(project, refused, tmp_path):
+    np.save(tmp_path / "y.npy", np.ones(SHAPE, np.float32))
+    arguments = ["--operator", project / "op.yaml", "--measurements", tmp_path / "y.npy"]
+    options = ["--split", "test", "--name", "my scanner", "-o", tmp_path / "data.zarr"]
+    message = refused("prepare", *arguments, *options)
+    assert "name of the operator must begin with" in message
+    assert "'my scanner'" in message
 
 
 def test_objects_given_twice_or_not_at_all(project, refused, tmp_path):

@@ -1,5 +1,7 @@
 """Measured data become samples whose units fit the reference, with or without one."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,11 @@ def test_shapes_and_nan_are_refused_and_leave_nothing(tmp_path, cone_spec, scan,
     with pytest.raises(InputError, match=r"got 1 NaN .* index \(2, 3, 4\)"):
         prepare(cone_spec, scan, truth, tmp_path / "d.zarr")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_files_of_one_name_become_samples_of_two(tmp_path, cone_spec, scan):
+    (tmp_path / "again").mkdir()
+    again = shutil.copy(scan, tmp_path / "again")
+    prepare(cone_spec, [scan, again], None, tmp_path / "d.zarr")
+    samples = DataStore.open(tmp_path / "d.zarr").samples
+    assert [sample.id for sample in samples] == ["scan", "scan-2"]

@@ -113,3 +113,18 @@ def test_the_page_shows_every_key_with_its_default():
     page = (Path(__file__).parents[3] / "docs/training.md").read_text(encoding="utf-8")
     shown = page.split("```yaml\n")[1].split("```")[0]
     assert yaml.safe_load(shown) == TrainConfig().model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("network: {prior: {widths: [0, 2, 2, 2]}}", r"network\.prior\.widths"),
+        ("seed: 99999999999999999999999", "seed"),
+        ("steps: true", "steps"),
+        ("network: {prior: {noise_level: false}}", "noise_level"),
+        ("made_objects: {photons: 1.0e+20}", r"made_objects\.photons"),
+    ],
+)
+def test_values_that_would_fail_later_are_refused(tmp_path, text, place):
+    with pytest.raises(InputError, match=place):
+        load_config(written(tmp_path, text))

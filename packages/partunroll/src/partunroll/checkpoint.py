@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -169,9 +170,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about other programs' pickles
+            document = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a damaged file raises anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
         msg = f"checkpoint must be a file that `partunroll train` wrote, got {path}: {reason}"
         raise CheckpointError(msg) from error
     if not isinstance(document, dict) or document.get("format") != _FORMAT:

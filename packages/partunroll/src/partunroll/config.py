@@ -18,19 +18,32 @@ from pydantic import (
 )
 
 from partunroll.errors import InputError
+from partunroll.noise import MAX_PHOTONS
 
-PatchShape = Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], ...]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch takes
+PatchShape = Count | tuple[Count, ...]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_values_for_numbers(cls, values: object) -> object:
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and field.annotation is not bool:
+                msg = f"{name} must not be {value}"
+                raise ValueError(msg)
+        return values
 
 
 class PriorConfig(_Section):
     """The DRUNet; the widths and blocks are small enough for two CPU cores (our choice)."""
 
     dim: Literal[2, 3] | None = None  # None: as many axes as the volumes have
-    widths: tuple[int, int, int, int] = Field((8, 16, 32, 64))
+    widths: tuple[Count, Count, Count, Count] = (8, 16, 32, 64)
     blocks: int = Field(1, ge=1)
     residual: bool = True  # D(x) = x + DRUNet(x): near identity before training (our choice)
     noise_level: float = Field(0.05, ge=0)  # the fixed noise-level input
@@ -75,8 +88,8 @@ class MadeObjectsConfig(_Section):
 
     train: int = Field(16, ge=1)
     validation: int = Field(2, ge=1)
-    seed: int = Field(0, ge=0)
-    photons: float | None = Field(None, gt=0)  # per ray without an object
+    seed: Seed = 0
+    photons: float | None = Field(None, gt=0, le=MAX_PHOTONS)  # per ray without an object
     relative_noise: float | None = Field(None, ge=0)  # of the measurements' root mean square
 
     @model_validator(mode="after")
@@ -102,7 +115,7 @@ class TrainConfig(_Section):
     gradient_clip: float | None = Field(3e-3, gt=0)
     normal: Literal["factors", "exact"] = "factors"
     flips: bool = False
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     validation: ValidationConfig = ValidationConfig()
     made_objects: MadeObjectsConfig = MadeObjectsConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -18,6 +18,7 @@ from partunroll.data_store_header import (
     OperatorEntry,
     SampleEntry,
     SampleInfo,
+    check_name,
     chunks_of,
     make_header,
     to_attributes,
@@ -70,6 +71,8 @@ class DataStoreWriter:
     def __init__(
         self, path: Path, operators: Mapping[str, OperatorSpec], made: Mapping[str, Any]
     ) -> None:
+        for name in operators:
+            check_name("operator", name)
         self._path = path
         self._specs = dict(operators)
         self._samples: dict[str, SampleEntry] = {}

@@ -135,10 +135,5 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], tuple[st
         titles["initial_estimate"] = facts.initial_estimate.method
     if facts.settings["stages"] == 1:
         del titles["stage1"]  # it is the reconstruction
-    notes = list(facts.notes)
-    if facts.measurements.get("inverse_crime"):
-        notes.append(
-            "the measurements were simulated on the reconstruction's own grid, an inverse crime"
-        )
     volumes = {name: torch.from_numpy(file.read(name)) for name in titles}
-    return volumes, titles, tuple(notes)
+    return volumes, titles, tuple(facts.notes)

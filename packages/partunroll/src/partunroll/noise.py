@@ -10,6 +10,7 @@ import numpy as np
 from partunroll.errors import InputError
 
 Seed = int | tuple[int, ...]
+MAX_PHOTONS = 1e15  # numpy draws no Poisson counts far above
 
 
 class Noise(Protocol):
@@ -44,7 +45,7 @@ class PhotonNoise:
     Raises
     ------
     InputError
-        A parameter is not a positive number.
+        A parameter is not a positive number, or there are more photons than 1e15.
     """
 
     photons: float
@@ -52,6 +53,9 @@ class PhotonNoise:
 
     def __post_init__(self) -> None:
         _check_positive("photons", self.photons)
+        if self.photons > MAX_PHOTONS:
+            msg = f"photons must be at most {MAX_PHOTONS:g}, got {self.photons:g}; leave them out"
+            raise InputError(msg)
         _check_positive("max_line_integral", self.max_line_integral)
 
     def intensity_per_mm(self, measurements: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from partunroll.resampling import Mode, cylinder_mask, resample, scale_to_unit
 from partunroll.volume_file import read_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from partunroll.data_store_header import Split
 
 MASKS = (None, "cylinder")
-FILE_ENDINGS = re.compile(r"(\.nii)?\.(npz|npy|nii|gz|tiff?|zarr)$", re.IGNORECASE)
+FILE_ENDINGS = re.compile(r"(\.nii)?\.(npz|npy|nii|gz|tiff?|zarr|ya?ml)$", re.IGNORECASE)
 
 
 class ObjectSource(Protocol):
@@ -142,7 +143,7 @@ class MadeObjects:
     Raises
     ------
     InputError
-        There is none, or the seed is negative.
+        There is none, or the seed or the smallest part is negative.
     """
 
     count: int
@@ -150,8 +151,8 @@ class MadeObjects:
     smallest: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.seed < 0:
-            msg = f"made objects must be at least 1, with a seed >= 0, got {self}"
+        if self.count < 1 or self.seed < 0 or not 0 <= self.smallest < math.inf:
+            msg = f"made objects must be at least 1, with seed and smallest >= 0, got {self}"
             raise InputError(msg)
 
 
@@ -176,8 +177,20 @@ class MadeSource:
         return lambda grid: made_object(grid.shape, (self.seed, self.index), self.smallest)
 
 
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Return the names in their order, those met before with a number added."""
+    unique: list[str] = []
+    for name in names:
+        number, free = 1, name
+        while free in unique:
+            number += 1
+            free = f"{name}-{number}"
+        unique.append(free)
+    return unique
+
+
 def safe_name(path: Path | str) -> str:
-    """Return the file's name without its ending, in letters that a sample's id may have."""
+    """Return the file's name without its ending, in letters that a data store's names may have."""
     text, _, key = str(path).partition(KEY_MARK)
     stem = FILE_ENDINGS.sub("", Path(text.rstrip("/*?")).name)
     name = f"{stem}-{key}" if key else stem

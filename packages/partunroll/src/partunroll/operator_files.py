@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from normalfit.specs import load_spec
 from partunroll.errors import InputError
+from partunroll.object_sources import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +25,9 @@ def load_operators(paths: Sequence[Path]) -> dict[str, OperatorSpec]:
     """
     operators: dict[str, OperatorSpec] = {}
     for path in paths:
-        if path.stem in operators:
-            msg = f"operator files must have different names, got {path.stem} twice; rename one"
+        name = safe_name(path)
+        if name in operators:
+            msg = f"operator files must have different names, got {name} twice; rename one"
             raise InputError(msg)
-        operators[path.stem] = load_spec(path)
+        operators[name] = load_spec(path)
     return operators

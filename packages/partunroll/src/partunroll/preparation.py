@@ -16,9 +16,10 @@ from partunroll.data_store import DataStoreWriter, SampleInfo, create_store
 from partunroll.data_summary import DataSummary, summarize
 from partunroll.errors import InputError
 from partunroll.initial_estimate import initial_estimate
-from partunroll.object_sources import safe_name
+from partunroll.object_sources import safe_name, unique_names
 from partunroll.resampling import HIGH_PERCENTILE
 from partunroll.sample_arrays import sample_arrays
+from partunroll.scan import check_fingerprint
 from partunroll.volume_file import read_measurements, read_volume
 
 if TYPE_CHECKING:
@@ -98,18 +99,22 @@ def prepare(
         msg = "split must be 'test' or 'validation' without references, got 'train'"
         raise InputError(msg)
     target = resolve_device(device)
-    run = _Run(spec.build(backend), name, purpose, intensity_per_mm, window, method, target)
+    operator = spec.build(backend)
+    run = _Run(spec, operator, name, purpose, intensity_per_mm, window, method, target)
     shown = progress or Progress(disable=True)
     made = {"by": "prepare", "intensity_per_mm": intensity_per_mm}
     notes: list[str] = []
     with create_store(output, {name: spec}, made) as writer:
-        for measured, volume in shown.track(pairs, description="prepare"):
-            notes += run.add_sample(writer, measured, volume)
+        ids = unique_names(safe_name(measured) for measured, _ in pairs)
+        named = list(zip(ids, pairs, strict=True))
+        for sample_id, (measured, volume) in shown.track(named, description="prepare"):
+            notes += run.add_sample(writer, sample_id, measured, volume)
     return summarize(output, tuple(notes))
 
 
 @dataclass(frozen=True)
 class _Run:
+    spec: OperatorSpec
     operator: LinearOperator
     name: str
     split: Split
@@ -119,9 +124,13 @@ class _Run:
     device: torch.device
 
     @torch.no_grad()
-    def add_sample(self, writer: DataStoreWriter, measured: str, volume: str | None) -> list[str]:
+    def add_sample(
+        self, writer: DataStoreWriter, sample_id: str, measured: str, volume: str | None
+    ) -> list[str]:
         """Add one sample and return what there is to note about it."""
-        y = _of_shape("measurements", read_measurements(measured).values, self.operator.range.shape)
+        file = read_measurements(measured)
+        check_fingerprint("measurements", file.attributes, self.spec)
+        y = _of_shape("measurements", file.values, self.operator.range.shape)
         x = None
         if volume is not None:
             x = _of_shape("reference", read_volume(volume)[0], self.operator.domain.shape)
@@ -135,7 +144,7 @@ class _Run:
             method=self.method,
         )
         info = SampleInfo(
-            id=safe_name(measured),
+            id=sample_id,
             operator=self.name,
             split=self.split,
             source=measured,

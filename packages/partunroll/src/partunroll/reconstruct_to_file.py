@@ -11,7 +11,7 @@ from normalfit.devices import resolve_device
 from normalfit.factor_file import open_factors
 from normalfit.written_beside import check_output
 from partunroll.checkpoint import load_checkpoint
-from partunroll.errors import MismatchError
+from partunroll.errors import InputError, MismatchError
 from partunroll.reconstruction import checked_refresh, reconstruct
 from partunroll.reconstruction_file import InitialFacts, ReconstructionFacts, save_reconstruction
 from partunroll.scan import load_scan
@@ -87,6 +87,9 @@ def reconstruct_to_file(
         The checkpoint cannot be read.
     """
     check_output(output)
+    if initial is not None and (window or method):
+        msg = f"window and method must be left out with an initial estimate, got {window}, {method}"
+        raise InputError(msg)
     where = resolve_device(device)
     trained_network = load_checkpoint(checkpoint)
     trained = trained_network.operator(spec.fingerprint)
@@ -100,12 +103,16 @@ def reconstruct_to_file(
         "refresh": checked_refresh(normal, refresh),
         "batch": batch,
     }
+    method = method or ("least-squares" if trained.initial_window is None else "fdk")
+    if window and method == "least-squares":
+        msg = f"window must be left out with least squares, as in training, got {window}"
+        raise InputError(msg)
     scan = load_scan(
         spec,
         measurements,
         initial=initial,
         window=window or trained.initial_window or "hann",
-        method=method or ("least-squares" if trained.initial_method == "least-squares" else "fdk"),
+        method=method,
         intensity_per_mm=intensity_per_mm,
         backend=backend,
         device=where,

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from partunroll.array_file import read_array
 from partunroll.errors import InputError, MismatchError
 from partunroll.initial_estimate import estimate_method, initial_estimate, least_squares_estimate
+from partunroll.ramp_filter import check_window
 from partunroll.resampling import HIGH_PERCENTILE
-from partunroll.volume_file import read_measurements, read_volume
+from partunroll.volume_file import VOLUME_KEYS, read_measurements, read_volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from normalfit.specs import OperatorSpec
     from partunroll.initial_estimate import Method
 
+INVERSE_CRIME = "the measurements were simulated on the reconstruction's own grid, an inverse crime"
 USUAL_INTENSITIES = (0.2, 5.0)  # the objects of training reach about 1; our choice
 
 Intensity = float | Literal["auto"] | None
@@ -62,6 +65,7 @@ def load_scan(
     *,
     initial: Path | None = None,
     window: str = "hann",
+    cutoff: float = 1.0,
     method: Method = "auto",
     iterations: int | None = None,
     intensity_per_mm: Intensity = None,
@@ -78,7 +82,7 @@ def load_scan(
         File of ``y``; those of a data store are in the units of training.
     initial
         File of ``x0``, in the unit of `measurements`; None makes it.
-    window, method
+    window, cutoff, method
         As for `initial_estimate`; as in training.
     iterations
         Of least squares, where that is the method; None: as in training.
@@ -100,16 +104,19 @@ def load_scan(
     operator = spec.build(backend)
     y = _of_shape("measurements", file.values, operator.range.shape).to(device)
     if initial is not None:
+        attributes = read_array(initial, VOLUME_KEYS).attributes
+        check_fingerprint("initial estimate", attributes, spec)
         x0 = _of_shape("initial estimate", read_volume(initial)[0], operator.domain.shape)
         x0, how = x0.to(device), None
     else:
-        x0, how = _estimate(operator, y, window, method, iterations)
+        check_window(window, cutoff)
+        x0, how = _estimate(operator, y, window, cutoff, method, iterations)
     reached = float(np.percentile(x0.abs().cpu().numpy(), HIGH_PERCENTILE))
     intensity = reached if intensity_per_mm == "auto" else intensity_per_mm
     if intensity is not None:
         _check_intensity(intensity)
         y, x0, reached = y / intensity, x0 / intensity, reached / intensity
-    return Scan(operator, y, x0, intensity, how, file.attributes, _notes(reached))
+    return Scan(operator, y, x0, intensity, how, file.attributes, _notes(file.attributes, reached))
 
 
 def parse_intensity(text: str | None) -> Intensity:
@@ -138,10 +145,18 @@ def check_fingerprint(name: str, attributes: Mapping[str, Any], spec: OperatorSp
 
 
 def _estimate(
-    operator: LinearOperator, y: torch.Tensor, window: str, method: Method, iterations: int | None
+    operator: LinearOperator,
+    y: torch.Tensor,
+    window: str,
+    cutoff: float,
+    method: Method,
+    iterations: int | None,
 ) -> tuple[torch.Tensor, str]:
     """Return the initial estimate and how it was made, in words."""
     used = estimate_method(operator, method)
+    if used == "least-squares" and cutoff != 1:
+        msg = f"cutoff must be left out with least squares, got {cutoff:g}"
+        raise InputError(msg)
     if iterations is not None and (used != "least-squares" or iterations < 1):
         msg = f"iterations must be at least 1, of least squares, got {iterations} with {used}"
         raise InputError(msg)
@@ -149,8 +164,11 @@ def _estimate(
         return least_squares_estimate(
             operator, y, iterations
         ), f"{iterations} steps of least squares"
-    x0 = initial_estimate(operator, y, window, method)
-    return x0, "least squares" if used == "least-squares" else f"{used.upper()}, window {window}"
+    x0 = initial_estimate(operator, y, window, method, cutoff)
+    if used == "least-squares":
+        return x0, "least squares"
+    reach = "" if cutoff == 1 else f", cutoff {cutoff:g}"
+    return x0, f"{used.upper()}, window {window}{reach}"
 
 
 def _of_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
@@ -166,11 +184,13 @@ def _check_intensity(intensity: float) -> None:
         raise InputError(msg)
 
 
-def _notes(reached: float) -> tuple[str, ...]:
+def _notes(attributes: Mapping[str, Any], reached: float) -> tuple[str, ...]:
+    notes = (INVERSE_CRIME,) if attributes.get("inverse_crime") else ()
     low, high = USUAL_INTENSITIES
     if low <= reached <= high:
-        return ()
+        return notes
     return (
+        *notes,
         f"the initial estimate reaches {reached:.3g}, where the objects of training reach about "
         "1; are the measurements in another unit? see intensity_per_mm",
     )

@@ -24,6 +24,7 @@ from partunroll.object_sources import (
     ObjectSource,
     VolumePlacement,
     VolumeSource,
+    unique_names,
 )
 from partunroll.ramp_filter import check_window
 from partunroll.sample_arrays import sample_arrays
@@ -207,18 +208,7 @@ def _sources(
     if not sources:
         msg = "volumes must be at least one file or made object, got none"
         raise InputError(msg)
-    return _uniquely_named(sources)
-
-
-def _uniquely_named(sources: Sequence[ObjectSource]) -> dict[str, ObjectSource]:
-    named: dict[str, ObjectSource] = {}
-    for source in sources:
-        name, number = source.name, 1
-        while name in named:
-            number += 1
-            name = f"{source.name}-{number}"
-        named[name] = source
-    return named
+    return dict(zip(unique_names(source.name for source in sources), sources, strict=True))
 
 
 def _notes(simulations: Mapping[str, FinerSimulation], *, same_grid: bool) -> tuple[str, ...]:

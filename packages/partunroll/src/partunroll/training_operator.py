@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from normalfit.factor_file import FactorFile, open_factors
 from partunroll.checkpoint import TrainedOperator
 from partunroll.errors import InputError, MismatchError
+from partunroll.object_sources import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -114,10 +115,11 @@ def operators_of(paths: Sequence[Path]) -> dict[str, OperatorSpec]:
         if spec is None:
             msg = f"factors must hold their operator to train without data, got {path} without"
             raise InputError(msg)
-        if path.stem in operators:
-            msg = f"factor files must have different names, got {path.stem} twice; rename one"
+        name = safe_name(path)
+        if name in operators:
+            msg = f"factor files must have different names, got {name} twice; rename one"
             raise InputError(msg)
-        operators[path.stem] = spec
+        operators[name] = spec
     return operators
 
 
