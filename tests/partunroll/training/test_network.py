@@ -109,7 +109,7 @@ def test_unrolled_network_is_the_formula():
     config = UnrolledConfig(iterations=3, initial_step_size=0.7, prior=prior_config(2))
     network = seeded(build_network, config)
     with torch.no_grad():
-        network.log_step_sizes += torch.tensor([0.1, 0.2, 0.3])
+        network.step_size_logits += torch.tensor([0.1, 0.2, 0.3])
     x0, g0 = torch.rand(2, 2, 8, 8)
     weights = torch.rand(8, 8)
     x = x0
@@ -118,13 +118,15 @@ def test_unrolled_network_is_the_formula():
     torch.testing.assert_close(network(x0, g0, lambda z: weights * z), x)
 
 
-def test_step_sizes_start_where_configured_and_stay_positive():
+def test_step_sizes_start_where_configured_and_stay_where_gradient_steps_are_stable():
     config = UnrolledConfig(iterations=2, initial_step_size=0.3, prior=prior_config(2))
     network = seeded(build_network, config)
     torch.testing.assert_close(network.step_sizes, torch.full((2,), 0.3))
-    with torch.no_grad():
-        network.log_step_sizes -= 50
-    assert (network.step_sizes > 0).all()
+    for change in (-50, 100):
+        with torch.no_grad():
+            network.step_size_logits += change
+        assert (network.step_sizes > 0).all()
+        assert (network.step_sizes <= 2).all()
 
 
 def test_every_parameter_of_the_unrolled_network_gets_a_gradient():

@@ -54,7 +54,8 @@ class UnrolledConfig(_Section):
 
     kind: Literal["unrolled"] = "unrolled"
     iterations: int = Field(4, ge=1)
-    initial_step_size: float = Field(1.0, gt=0)  # in units where the norm of A*A is 1
+    # in units where the norm of A*A is 1; small ones move little where its eigenvalues are small
+    initial_step_size: float = Field(1.8, gt=0, lt=2)
     prior: PriorConfig = PriorConfig()
 
 

@@ -99,7 +99,7 @@ STANDARD = DemoSettings(
     batch=2,
     patch=32,
     iterations=3,
-    step_size=2.5,
+    step_size=1.8,
     validate_every=400,
 )
 
@@ -117,6 +117,6 @@ QUICK = DemoSettings(
     batch=1,
     patch=16,
     iterations=2,
-    step_size=2.5,
+    step_size=1.8,
     validate_every=10,
 )
