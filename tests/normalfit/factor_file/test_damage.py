@@ -145,6 +145,39 @@ def test_an_array_of_another_byte_order(path):
     assert_refused(path, "codecs of u must be .* little endian")
 
 
+@pytest.mark.parametrize("name", ["kernel", "u"])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("chunk_key_encoding", {"name": "default", "configuration": {"separator": "."}}),
+        ("chunk_key_encoding", {"name": "v2", "configuration": {"separator": "/"}}),
+        ("chunk_key_encoding", {"name": "v2"}),
+        ("fill_value", 1.0),
+        ("fill_value", "NaN"),
+    ],
+)
+def test_chunks_under_other_keys_are_not_zeros(path, name, key, value):
+    document = json.loads((path / name / "zarr.json").read_text())
+    document[key] = value
+    (path / name / "zarr.json").write_text(json.dumps(document))
+    assert_refused(path, f"{key} of {name} must be")
+
+
+@pytest.mark.parametrize("change", [('"/"', '"."'), ('"default"', '"v2"')])
+def test_one_flipped_bit_in_the_chunk_keys_is_refused(path, change):
+    text = (path / "kernel/zarr.json").read_text()
+    assert text.count(change[0]) == 1
+    (path / "kernel/zarr.json").write_text(text.replace(*change))
+    assert_refused(path, "chunk_key_encoding of kernel must be")
+
+
+def test_storage_transformers_are_refused(path):
+    document = json.loads((path / "u/zarr.json").read_text())
+    document["storage_transformers"] = [{"name": "other"}]
+    (path / "u/zarr.json").write_text(json.dumps(document))
+    assert_refused(path, "sound factor file.*[Tt]ransformers")
+
+
 def test_an_array_of_another_shape(path, make_factors):
     values = make_factors(shape=(5, 5, 4), terms=2).u.numpy()
     shutil.rmtree(path / "u")

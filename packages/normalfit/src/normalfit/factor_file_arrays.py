@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CODECS = ["bytes", "zstd", "crc32c"]
+_CHUNK_KEYS = {"name": "default", "configuration": {"separator": "/"}}
 _ZSTD_LEVEL = 1  # floats hardly compress; the regions of zeros do at any level
 
 
@@ -88,17 +89,11 @@ class CheckedArray:
         self._name = name
         self._entry = entry
         array = zarr.open_array(path / name, mode="r", zarr_format=3)
-        metadata = array.metadata.to_dict()
         found = ArrayEntry(shape=array.shape, dtype=array.dtype.name, chunks=array.chunks)
         if found != entry:
             msg = f"{name} must be {_summary(entry)}, got {_summary(found)}"
             raise FactorFileError(msg)
-        codecs: Any = metadata["codecs"]
-        names = [codec["name"] for codec in codecs]
-        endian = codecs[0].get("configuration", {}).get("endian", "little")  # bytes have none
-        if names != _CODECS or endian != "little":
-            msg = f"codecs of {name} must be {_CODECS}, little endian, got {names}"
-            raise FactorFileError(msg)
+        _check_storage(name, array)
         self._array = array
 
     @property
@@ -127,6 +122,27 @@ class CheckedArray:
             if not chunk.is_file():
                 msg = f"chunk {'/'.join(map(str, index))} of {self._name} must exist, got none"
                 raise FactorFileError(msg)
+
+
+def _check_storage(name: str, array: zarr.Array[Any]) -> None:
+    """Refuse what the writer does not write: under other keys zarr finds no chunks but zeros."""
+    metadata: Any = array.metadata.to_dict()
+    codecs = [codec["name"] for codec in metadata["codecs"]]
+    endian = metadata["codecs"][0].get("configuration", {}).get("endian", "little")
+    if codecs != _CODECS or endian != "little":  # bytes have no endian
+        msg = f"codecs of {name} must be {_CODECS}, little endian, got {codecs}"
+        raise FactorFileError(msg)
+    if metadata["chunk_key_encoding"] != _CHUNK_KEYS:
+        got = metadata["chunk_key_encoding"]
+        msg = f"chunk_key_encoding of {name} must be {_CHUNK_KEYS}, got {got}"
+        raise FactorFileError(msg)
+    if array.fill_value != 0:
+        msg = f"fill_value of {name} must be 0, got {array.fill_value!r}"
+        raise FactorFileError(msg)
+    if metadata.get("storage_transformers"):
+        got = metadata["storage_transformers"]
+        msg = f"storage_transformers of {name} must be none, got {got}"
+        raise FactorFileError(msg)
 
 
 def _chunk_grid(region: tuple[slice, ...], chunks: tuple[int, ...]) -> list[range]:
