@@ -68,6 +68,30 @@ def test_many_iterations_stay_correct_in_float32():
     assert result.value == pytest.approx(10.0, rel=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_one_large_entry_among_many_is_not_missed(seed):
+    """A start that hardly meets it has a small residual at the many after one iteration."""
+    diagonal = torch.ones(20, 20, 20)
+    diagonal[10, 3, 4] = 1.8
+    result = spectral_norm(lambda x: diagonal * x, diagonal.shape, seed=seed)
+    assert result.converged
+    assert result.value == pytest.approx(1.8, rel=1e-4)
+
+
+def test_fewer_than_ten_iterations_are_not_called_converged():
+    N = matrix(torch.linspace(0, 1, 24, dtype=torch.float64))
+    nine, many = (norm_of(N, tolerance=0.5, max_iterations=k) for k in (9, 20))
+    assert (nine.converged, nine.iterations) == (False, 9)
+    assert (many.converged, many.iterations) == (True, 10)
+
+
+def test_an_exhausted_space_ends_the_iteration():
+    N = matrix(torch.tensor([1.0] * 23 + [2.0], dtype=torch.float64))
+    result = norm_of(N, tolerance=1e-3)
+    assert (result.converged, result.iterations) == (True, 2)
+    assert result.value == pytest.approx(2.0, rel=1e-9)
+
+
 def test_a_zero_operator_has_norm_zero():
     result = spectral_norm(torch.zeros_like, SHAPE)
     assert (result.value, result.converged) == (0.0, True)

@@ -39,7 +39,7 @@ class ArrayEntry(_Document):
 
 
 class NormEntry(_Document):
-    """The spectral norm of ``N``, as estimated by power iteration."""
+    """The spectral norm of ``N``, as estimated by the Lanczos iteration."""
 
     value: Annotated[_Number, Field(ge=0)]
     converged: bool
