@@ -89,6 +89,14 @@ def operators(size: int, views: int) -> dict[str, tuple[dict[str, Any], str]]:
             {"kind": "inpainting", "volume_shape": cube, "kept_fraction": 0.5, "seed": 0},
             "linear",
         ),
+        "python": (
+            {
+                "kind": "python",
+                "function": "normalfit.operators.example_operator:moving_average",
+                "arguments": {"shape": cube, "width": 5},
+            },
+            "linear",
+        ),
     }  # fmt: skip
 
 
@@ -122,10 +130,10 @@ def _measure(operator: LinearOperator, factors: Any, patch: Patch, device: torch
     x_p = patch.extract(x).contiguous()
     restricted, factors_p = operator.restricted(patch), restrict(factors, patch)
     return {
-        "exact": measure(lambda: operator.normal(x)),
-        "restricted_exact": measure(lambda: restricted.normal(x_p)),
-        "factors": measure(lambda: factors(x)),
-        "restricted_factors": measure(lambda: factors_p(x_p)),
+        "exact": measure(lambda: operator.normal(x), device=device),
+        "restricted_exact": measure(lambda: restricted.normal(x_p), device=device),
+        "factors": measure(lambda: factors(x), device=device),
+        "restricted_factors": measure(lambda: factors_p(x_p), device=device),
     }
 
 
@@ -166,9 +174,9 @@ def plot(rows: list[Row], path: Path) -> None:
     )
     for axis, (name, title) in zip(axes, panels, strict=True):
         for i, way in enumerate(WAYS):
-            heights = [getattr(row, name)[way] or 0 for row in rows]
-            places = [j + (i - 1.5) * 0.2 for j in range(len(rows))]
-            axis.bar(places, heights, 0.19, label=way.replace("_", " "))
+            heights = {j: getattr(row, name)[way] for j, row in enumerate(rows)}
+            shown = {j + (i - 1.5) * 0.2: h for j, h in heights.items() if h}  # no bar at log 0
+            axis.bar(list(shown), list(shown.values()), 0.19, label=way.replace("_", " "))
         labels = [
             f"{r.kind}\nerror {r.grid_error['value']:.3f} / {r.patch_error['value']:.3f}"
             for r in rows
