@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def evaluate_file(
     probes
         Probes of each of the two errors.
     seed
-        Their seed; no seed gives a probe that a fit has seen.
+        Their seed; no seed gives a probe that a fit, or its own report, has seen.
     patch
         Voxels of a patch: 'N', or one number per axis, 'Z,Y,X'. None takes half of the grid.
     device
@@ -91,8 +92,16 @@ def evaluate_file(
     operator = spec.build()
     shared: dict[str, Any] = {"probes": probes, "seed": seed, "device": place}
     return Evaluation(
-        grid_error=grid_error(operator.normal, factors, file.shape, **shared),
-        patch_error=patch_error(operator, factors, patch_shape, **shared),
+        grid_error=grid_error(
+            operator.normal, factors, file.shape, stream="fresh evaluation", **shared
+        ),
+        patch_error=patch_error(
+            operator,
+            factors,
+            patch_shape,
+            streams=("fresh patches", "fresh patch places"),
+            **shared,
+        ),
         patch_shape=patch_shape,
         seed=seed,
     )
@@ -102,10 +111,10 @@ def _patch_shape(patch: str | None, shape: tuple[int, ...]) -> tuple[int, ...]:
     if patch is None:
         return half_grid(shape)
     parts = patch.split(",")
-    sides = [int(part) for part in parts if part.strip().isdecimal()]
+    sides = [int(part) for part in parts if re.fullmatch(r" *[0-9]{1,9} *", part)]
     sides = sides * len(shape) if len(parts) == 1 else sides
     fits = len(sides) == len(shape) and (len(parts) == 1 or len(parts) == len(shape))
     if not fits or not all(1 <= side <= n for side, n in zip(sides, shape, strict=False)):
-        msg = f"patch must be N or one side per axis of the grid {shape}, got {patch!r}"
+        msg = f"patch must be N or one side per axis of the grid {shape}, got {patch[:40]!r}"
         raise InputError(msg)
     return tuple(sides)

@@ -35,14 +35,15 @@ def grid_error(
 ) -> Estimate:
     """Return ``‖N - B‖_F / ‖N‖_F`` (paper eqs. 17-18); costs `probes` applications of N.
 
-    The default `stream` is one that no fit draws from, whatever its seed.
-
     Parameters
     ----------
     normal, approximation
         ``N`` and ``B`` on ``(*shape)``.
     probes
         Number of Gaussian probes, at least two.
+    stream
+        What the probes are drawn from. No fit learns from 'evaluation', whatever its seed, but
+        its own report does use it.
 
     Raises
     ------
@@ -82,6 +83,7 @@ def patch_error(
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    streams: tuple[Stream, Stream] = ("patches", "patch places"),
     progress: Progress = no_progress,
 ) -> Estimate:
     """Return the relative error of ``P B Pᵀ`` against ``P N Pᵀ`` over random patches.
@@ -93,6 +95,8 @@ def patch_error(
     ----------
     patch_shape
         Voxels of a patch; None is half of the grid.
+    streams
+        What the probes, and the patches' places, are drawn from.
 
     Raises
     ------
@@ -103,9 +107,9 @@ def patch_error(
     patch_shape = half_grid(shape) if patch_shape is None else patch_shape
     errors, references = [], []
     for index in range(probes):
-        patch = random_patch(shape, patch_shape, generator(seed, "patch places", index))
+        patch = random_patch(shape, patch_shape, generator(seed, streams[1], index))
         w = draw_probe(
-            patch_shape, seed=seed, stream="patches", index=index, device=device, dtype=dtype
+            patch_shape, seed=seed, stream=streams[0], index=index, device=device, dtype=dtype
         )
         response = operator.restricted(patch).normal(w)
         errors.append(_energy(response - restrict(factors, patch)(w)))

@@ -18,9 +18,22 @@ if TYPE_CHECKING:
     from normalfit.progress import Progress
 
 Stream = Literal[
-    "training", "held-out", "evaluation", "patches", "patch places", "norm", "check", "start"
+    "training",
+    "held-out",
+    "evaluation",
+    "patches",
+    "patch places",
+    "norm",
+    "check",
+    "start",
+    "fresh evaluation",
+    "fresh patches",
+    "fresh patch places",
 ]
-"""What a probe is for. Probes of different streams are independent under one seed."""
+"""What a probe is for. Probes of different streams are independent under one seed.
+
+The order fixes the numbers: new ones go to the end.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,13 +134,24 @@ def respond(normal: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor) -> 
     Raises
     ------
     InputError
-        It holds NaN or infinity.
+        It holds NaN or infinity, or is complex for a real probe.
     """
     response = normal(w)
+    check_real("A*A w", response, w)
     if not bool(torch.isfinite(response).all()):
         msg = "operator must return finite values, got NaN or infinity for a Gaussian probe"
         raise InputError(msg)
     return response
+
+
+def check_real(name: str, result: torch.Tensor, probe: torch.Tensor) -> None:
+    """Raise InputError where an operator makes a real probe complex."""
+    if result.is_complex() and not probe.is_complex():
+        msg = (
+            f"{name} must be real for a real probe, got {result.dtype}; "
+            "complex operators are not fitted yet (probes are real)"
+        )
+        raise InputError(msg)
 
 
 def collect_responses(
@@ -151,7 +175,7 @@ def collect_responses(
     Raises
     ------
     InputError
-        `count` is not positive, or ``N`` returns NaN or infinity.
+        `count` is not positive, or ``N`` returns NaN, infinity or complex values.
     """
     probes, responses = [], []
     for index in range(count):
