@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from normalfit.errors import InputError
 from normalfit.grid import Grid
 from normalfit.linear_operator import FunctionOperator
 from normalfit.operator_check import check
@@ -51,6 +52,22 @@ def test_a_broken_operator_is_named(broken, failure):
     assert any(text.startswith(failure) for text in report.failures)
     assert "failed: " in str(report)
     assert report.as_json()["passed"] is False
+
+
+@pytest.mark.parametrize(
+    ("broken", "problem"),
+    [
+        (operator(forward=lambda x: x[:, :4]), r"forward must return shape \(\.\.\., 4, 5\)"),
+        (operator(adjoint=lambda y: y[:3]), r"adjoint must return shape .*got \(1, 3, 5\)"),
+        (operator(forward=lambda x: x @ x), "forward must return a tensor, got RuntimeError: "),
+        (operator(torch.fft.fft2, torch.fft.ifft2), "A x must be real .* complex operators are"),
+        (operator(adjoint=lambda y: 1j * y), r"A\* y must be real .* not fitted yet"),
+    ],
+    ids=["forward shape", "adjoint shape", "raises", "complex", "complex adjoint"],
+)
+def test_an_operator_that_cannot_be_measured_is_refused(broken, problem):
+    with pytest.raises(InputError, match=problem):
+        check(broken)
 
 
 def test_a_pair_that_says_it_is_not_exact_is_reported_not_judged():

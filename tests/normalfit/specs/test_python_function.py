@@ -9,6 +9,8 @@ from normalfit.specs import load_spec, spec_from_document
 
 SOURCE = """
 from normalfit.errors import BackendError
+from normalfit.grid import Grid
+from normalfit.linear_operator import LinearOperator
 from normalfit.operators.example_operator import moving_average
 
 number = 3
@@ -24,6 +26,23 @@ def without_gpu():
 
 def broken():
     return [][1]
+
+def leaves():
+    raise SystemExit(3)
+
+class Bare(LinearOperator):
+    def _forward(self, x):
+        return x
+
+    _adjoint = _forward
+
+def without_domain():
+    return Bare()
+
+def without_range():
+    operator = Bare()
+    operator.domain = Grid((3,))
+    return operator
 """
 
 
@@ -66,6 +85,9 @@ def test_module_in_the_current_folder_is_found(tmp_path, monkeypatch):
         ("number", "'number' is no function of"),
         ("nothing", "must return a normalfit LinearOperator, got NoneType"),
         ("broken", "must return an operator, got IndexError: list index out of range"),
+        ("leaves", "must return an operator, got SystemExit: 3"),
+        ("without_domain", "domain of module_with_without_domain:.* must be a Grid, got None"),
+        ("without_range", "range of module_with_without_range:.* must be a Grid, got None"),
     ],
 )
 def test_function_must_return_an_operator(spec_of, function, problem):
@@ -95,6 +117,7 @@ def test_missing_module_says_where_it_was_looked_for(write_spec, tmp_path):
         ("import not_installed_anywhere", "ModuleNotFoundError: No module named"),
         ("def operator(:", "SyntaxError: "),
         ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
     ],
 )
 def test_module_that_fails_is_told_from_a_missing_one(spec_of, source, problem):

@@ -19,3 +19,8 @@ class FactorFileError(NormalfitError):
 
 class MismatchError(NormalfitError):
     """Two things that must describe the same operator do not."""
+
+
+def told(error: BaseException) -> str:
+    """Return the type and the text of an exception in one line, to be said in a message."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

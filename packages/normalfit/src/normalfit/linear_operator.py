@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from normalfit.errors import InputError
+from normalfit.errors import InputError, NormalfitError, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from normalfit.grid import Grid, Patch
 
+_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
 
 class LinearOperator(abc.ABC):
     """A linear map ``A`` from volumes to measurements, known only by what it does.
 
     A subclass sets `domain` and `range` and implements `_forward` and `_adjoint` on tensors
-    with exactly one batch axis. The public methods check shapes, take any number of leading
-    batch axes, keep dtype and device, and are differentiable: the backward pass of one
-    direction is the other, and stores nothing.
+    with exactly one batch axis. The public methods check shapes, also those of results, take
+    any number of leading batch axes, keep dtype and device, and are differentiable: the
+    backward pass of one direction is the other, and stores nothing.
 
     Attributes
     ----------
@@ -51,10 +53,11 @@ class LinearOperator(abc.ABC):
         Raises
         ------
         InputError
-            The trailing axes of `x` are not the domain.
+            The trailing axes of `x` are not the domain, its dtype is not single or double
+            precision, or the subclass returns another shape than it says.
         """
-        _check_shape("x", x, self.domain)
-        return _Apply.apply(x, self._forward, self._adjoint, self.domain.num_axes)
+        _check_argument("x", x, self.domain)
+        return _Apply.apply(x, self._checked_forward, self._checked_adjoint, self.domain.num_axes)
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Return ``A* y``, shape ``(..., *domain.shape)``, for y ``(..., *range.shape)``.
@@ -62,10 +65,11 @@ class LinearOperator(abc.ABC):
         Raises
         ------
         InputError
-            The trailing axes of `y` are not the range.
+            The trailing axes of `y` are not the range, its dtype is not single or double
+            precision, or the subclass returns another shape than it says.
         """
-        _check_shape("y", y, self.range)
-        return _Apply.apply(y, self._adjoint, self._forward, self.range.num_axes)
+        _check_argument("y", y, self.range)
+        return _Apply.apply(y, self._checked_adjoint, self._checked_forward, self.range.num_axes)
 
     def normal(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``N x = A*A x``, same shape as `x`; costs one forward and one adjoint."""
@@ -85,6 +89,12 @@ class LinearOperator(abc.ABC):
         """
         return _EmbeddedOperator(self, patch)
 
+    def _checked_forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _checked_result("forward", self._forward(x), (len(x), *self.range.shape))
+
+    def _checked_adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return _checked_result("adjoint", self._adjoint(y), (len(y), *self.domain.shape))
+
 
 class FunctionOperator(LinearOperator):
     """A linear operator made of two callables.
@@ -95,8 +105,8 @@ class FunctionOperator(LinearOperator):
         Grids of ``x`` and of ``y``.
     forward, adjoint
         Callables on tensors of shape ``(*domain.shape)`` and ``(*range.shape)``, or with one
-        leading batch axis if `batched`. That they are linear and each other's adjoint is not
-        checked here; `normalfit check` does.
+        leading batch axis if `batched`. What they raise becomes an InputError. That they are
+        linear and each other's adjoint is not checked here; `normalfit check` does.
     """
 
     def __init__(
@@ -114,10 +124,10 @@ class FunctionOperator(LinearOperator):
         self._adjoint_function = adjoint if batched else _over_batch(adjoint)
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._forward_function(x)
+        return _called("forward", self._forward_function, x)
 
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        return self._adjoint_function(y)
+        return _called("adjoint", self._adjoint_function, y)
 
 
 class _EmbeddedOperator(LinearOperator):
@@ -150,6 +160,7 @@ class _Apply(torch.autograd.Function):
         num_axes: int,
     ) -> torch.Tensor:
         ctx.maps = apply, transposed
+        ctx.is_complex = x.is_complex()
         batch = x.shape[: x.ndim - num_axes]
         result = apply(x.detach().reshape(-1, *x.shape[x.ndim - num_axes :]))
         ctx.num_axes = result.ndim - 1
@@ -161,14 +172,40 @@ class _Apply(torch.autograd.Function):
         gradient: torch.Tensor,
     ) -> tuple[torch.Tensor, None, None, None]:
         apply, transposed = ctx.maps
-        return _Apply.apply(gradient, transposed, apply, ctx.num_axes), None, None, None
+        result = _Apply.apply(gradient, transposed, apply, ctx.num_axes)
+        real = result.is_complex() and not ctx.is_complex  # of a real x to complex measurements
+        return (result.real if real else result), None, None, None
 
 
 def _over_batch(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:  # noqa: ANN401
     return lambda batch: torch.stack([function(x) for x in batch])
 
 
-def _check_shape(name: str, x: torch.Tensor, grid: Grid) -> None:
+def _called(
+    name: str, function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
+) -> torch.Tensor:
+    """Call a function of the user's; what it raises is for the user to mend."""
+    try:
+        return function(x)
+    except (NormalfitError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        msg = f"{name} must return a tensor, got {told(error)}"
+        raise InputError(msg) from error
+
+
+def _checked_result(name: str, result: object, shape: tuple[int, ...]) -> torch.Tensor:
+    if isinstance(result, torch.Tensor) and tuple(result.shape) == shape:
+        return result
+    got = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
+    msg = f"{name} must return shape (..., {', '.join(map(str, shape[1:]))}), got {got}"
+    raise InputError(msg)
+
+
+def _check_argument(name: str, x: torch.Tensor, grid: Grid) -> None:
+    if x.dtype not in _DTYPES:  # a kernel cast to whole numbers would be zeros
+        msg = f"{name} must be of single or double precision, got {x.dtype}; convert it"
+        raise InputError(msg)
     if tuple(x.shape[-grid.num_axes :]) != grid.shape:
         msg = f"{name} must have the trailing shape {grid.shape}, got {tuple(x.shape)}"
         raise InputError(msg)

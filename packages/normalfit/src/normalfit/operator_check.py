@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.adjointness import adjointness
-from normalfit.probes import draw_probe, generator
+from normalfit.probes import check_real, draw_probe, generator
 from normalfit.random_patch import half_grid, random_patch
 from normalfit.spectral_norm import SpectralNorm, spectral_norm
 
@@ -96,9 +96,16 @@ def check(
     """Measure what everything else assumes of an operator.
 
     Costs about ten applications of A and A* each, and those of `spectral_norm`.
+
+    Raises
+    ------
+    InputError
+        A result has the wrong shape, is complex for a real argument, or is not finite.
     """
     x, y = (_draw(operator.domain.shape, seed, index, device) for index in (10, 11))
     Ax = operator.forward(x)
+    check_real("A x", Ax, x)
+    check_real("A* y", operator.adjoint(Ax), Ax)
     difference = operator.forward(x + 2 * y) - Ax - 2 * operator.forward(y)
     return CheckReport(
         domain=operator.domain.shape,

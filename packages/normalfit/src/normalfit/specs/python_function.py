@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
-from normalfit.errors import InputError, NormalfitError
+from normalfit.errors import InputError, NormalfitError, told
+from normalfit.grid import Grid
 from normalfit.specs.operator_config import Attachments, OperatorConfig
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class PythonFunctionSpec(OperatorConfig):
             operator = function(**copy.deepcopy(self.arguments))
         except NormalfitError:
             raise
-        except Exception as error:
-            msg = f"function {self.function} must return an operator, got {_told(error)}"
+        except (Exception, SystemExit) as error:
+            msg = f"function {self.function} must return an operator, got {told(error)}"
             raise InputError(msg) from error
         if not isinstance(operator, LinearOperator):
             msg = (
@@ -95,6 +96,10 @@ class PythonFunctionSpec(OperatorConfig):
                 f"got {type(operator).__name__}; wrap two callables in a FunctionOperator"
             )
             raise InputError(msg)
+        for name in ("domain", "range"):
+            if not isinstance(grid := getattr(operator, name, None), Grid):
+                msg = f"{name} of {self.function}'s operator must be a Grid, got {grid!r}"
+                raise InputError(msg)
         return operator
 
     def _function(self, folder: Path | None) -> Callable[..., object]:
@@ -124,13 +129,13 @@ def _imported(name: str, folders: list[Path]) -> ModuleType:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            msg = f"module {name} must be importable, got {_told(error)}"
+            msg = f"module {name} must be importable, got {told(error)}"
             raise InputError(msg) from error
         places = " and ".join(str(folder) for folder in folders)
         msg = f"function must name a module that exists, got {name}; looked in {places}"
         raise InputError(msg) from error
-    except Exception as error:
-        msg = f"module {name} must be importable, got {_told(error)}"
+    except (Exception, SystemExit) as error:
+        msg = f"module {name} must be importable, got {told(error)}"
         raise InputError(msg) from error
     _check_origin(name.partition(".")[0], folders[0])
     return module
@@ -146,7 +151,3 @@ def _check_origin(name: str, folder: Path) -> None:
             "rename it: a module of this name is already loaded or installed"
         )
         raise InputError(msg)
-
-
-def _told(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
