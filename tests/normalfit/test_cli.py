@@ -249,14 +249,15 @@ def test_a_gpu_that_is_not_there(call, tmp_path, monkeypatch):
 
 def test_existing_outputs_are_kept_and_nothing_is_computed(call, fitted, tmp_path, monkeypatch):
     before = {p: p.read_bytes() for p in fitted.rglob("*") if p.is_file()}
-    (tmp_path / "mine").write_text("mine")
+    for name in ("mine", "mine.png"):
+        (tmp_path / name).write_text("mine")
     monkeypatch.setattr(type(load_spec(tmp_path / "op.yaml")), "build", None)
     fit = ("fit", "--operator", "op.yaml", "-o")
     assert_refused(call(*fit, "f.zarr"), "output must not exist yet, got f.zarr")
     assert_refused(call(*fit, "g.zarr", "--json", "mine"), "got mine")
     assert_refused(call("check", "--operator", "op.yaml", "--json", "mine"), "got mine")
     assert_refused(call("inspect", "f.zarr", "--json", "mine"), "got mine")
-    assert_refused(call("plot", "f.zarr", "-o", "mine"), "got mine")
+    assert_refused(call("plot", "f.zarr", "-o", "mine.png"), "got mine")
     evaluate = ("evaluate", "f.zarr", "--operator", "op.yaml")
     assert_refused(call(*evaluate, "--json", "mine"), "got mine")
     assert before == {p: p.read_bytes() for p in fitted.rglob("*") if p.is_file()}
@@ -285,7 +286,10 @@ def test_a_truncated_file(call, fitted, kept):
 def test_a_corrupt_chunk(call, fitted):
     chunk = fitted / "kernel/c/0/0/0"
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
-    for command in (("evaluate", "f.zarr", "--operator", "op.yaml"), ("plot", "f.zarr", "-o", "p")):
+    for command in (
+        ("evaluate", "f.zarr", "--operator", "op.yaml"),
+        ("plot", "f.zarr", "-o", "p.png"),
+    ):
         assert_refused(call(*command), "f.zarr must be a sound factor file")
 
 

@@ -176,6 +176,18 @@ def test_wrong_shapes_are_refused():
         restrict_batch(factors, [Patch((0, 0, 0), (2, 2, 2)), Patch((0, 0, 0), (2, 2, 3))])
 
 
+@pytest.mark.parametrize("missing", range(1, 4))
+def test_missing_axes_are_refused(missing):
+    factors = make_factors()
+    with pytest.raises(InputError, match=r"kernel must have the trailing axes \(terms, \*lags\)"):
+        LagKernel(factors.kernel.values[(0,) * missing], SHAPE, ("linear",) * 3)
+    for name in ("u", "v"):
+        with pytest.raises(InputError, match=f"{name} must have the trailing shape"):
+            Factors(factors.kernel, **{name: factors.u[(0,) * missing]})
+    with pytest.raises(InputError, match="x must have the trailing shape"):
+        factors(torch.zeros(SHAPE[missing:], dtype=torch.float64))
+
+
 @pytest.mark.parametrize("boundary", [("periodic", "linear"), ("linear", "linear")])
 def test_best_factors_recover_an_operator_that_has_factors(boundary):
     shape = (3, 4)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from normalfit.errors import InputError
-from normalfit.fft import next_smooth
+from normalfit.fft import fft, ifft, next_smooth
 from normalfit.lag_grid import LagGrid
 from normalfit.lag_kernel import LagKernel
 
@@ -110,3 +110,12 @@ def test_smooth_sizes():
 def test_lags_that_do_not_fit_are_refused(shape, lags, boundary):
     with pytest.raises(InputError, match="must"):
         LagGrid(shape, lags, boundary)
+
+
+@pytest.mark.parametrize("transform", [fft, ifft])
+def test_views_of_conjugates_and_negatives_are_transformed(transform):
+    x = torch.randn(5, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    negative = x.conj().imag
+    assert negative.is_neg()
+    for view in (x.conj(), negative):
+        torch.testing.assert_close(transform(view, 5, -1), transform(view.clone(), 5, -1))

@@ -17,7 +17,7 @@ from normalfit.factors import Factors
 from normalfit.grid import Grid
 from normalfit.lag_kernel import LagKernel
 from normalfit.linear_operator import FunctionOperator
-from normalfit.plotting import plot_factors
+from normalfit.plotting import plot_factors, plot_file
 from normalfit.spectral_norm import SpectralNorm
 
 
@@ -135,6 +135,15 @@ def test_a_missing_matplotlib_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(BackendError, match=r"pip install 'normalfit\[plot\]'"):
         plot_factors(file, tmp_path / "f.png")
+
+
+@pytest.mark.parametrize("name", ["f.pdf", "f", "f.png.svg", "png"])
+def test_another_suffix_is_refused_before_anything_is_computed(tmp_path, name):
+    file = saved(tmp_path / "f.zarr", scaling_factors((4, 5), 1.0))
+    for plot in (plot_factors, plot_file):
+        with pytest.raises(InputError, match=f"output must end in .png, .*{name}"):
+            plot(file, tmp_path / name)
+    assert not (tmp_path / name).exists()
 
 
 def test_an_existing_picture_is_kept(tmp_path):

@@ -12,7 +12,7 @@ from normalfit import factor_file_writer
 from normalfit.errors import FactorFileError, InputError, MismatchError
 from normalfit.factor_file import load_factors, save_factors
 from normalfit.factor_file_arrays import write_array
-from normalfit.written_beside import written_beside
+from normalfit.written_beside import check_output, written_beside
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_file_that_reads_back_otherwise_is_not_put_in_place(
 
 
 def test_left_overs_of_a_killed_run_block_nobody(tmp_path, make_factors, metadata):
-    left_over = tmp_path / ".f.zarr-abc.partial/f.zarr"
+    left_over = tmp_path / ".normalfit-abc.partial/f.zarr"
     left_over.mkdir(parents=True)
     save_factors(tmp_path / "f.zarr", make_factors(), metadata)
     assert (tmp_path / "f.zarr").is_dir()
@@ -164,3 +164,18 @@ def test_a_fingerprint_that_is_not_the_specs_is_refused(tmp_path, make_factors, 
         save_factors(
             tmp_path / "f.zarr", make_factors(), dataclasses.replace(metadata, spec=Spec())
         )
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "ä" * 125, "x" * 241 + ".replaced", "y" * 255])
+def test_long_names_are_written_and_replaced(tmp_path, name):
+    for text in ("first", "second"):
+        with written_beside(tmp_path / name, overwrite=True) as fresh:
+            fresh.write_text(text)
+    assert (tmp_path / name).read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "ä" * 128])
+def test_a_name_that_is_too_long_is_refused_before_anything_is_computed(tmp_path, name):
+    with pytest.raises(InputError, match="must have at most 255 bytes"):
+        check_output(tmp_path / name)

@@ -82,6 +82,15 @@ def test_the_best_factors_are_kept_when_later_steps_diverge():
     assert min(errors) < max(errors)
 
 
+def test_what_was_measured_is_returned_also_where_it_is_worse_than_nothing():
+    """The untouched start has no error in the history, so it cannot be the result."""
+    options = AdamOptions(learning_rate=100.0, evaluations=1)
+    found = fit_adam(normal(), held_out(), LINEAR, steps=1, options=options)
+    assert found.history[0].held_out_error >= 1
+    assert found.factors.u is not None
+    assert float(found.factors.u.abs().max()) > 2
+
+
 def test_terms_do_not_stay_equal():
     found = fit_adam(normal(), held_out(), LINEAR, steps=50, terms=2)
     h = found.factors.kernel.values

@@ -115,6 +115,14 @@ def test_arguments_out_of_range_are_refused(arguments, message):
         fit(Counted((4, 3)), **{**SMALL, **arguments})
 
 
+@pytest.mark.parametrize("method", ["least-squares", "adam"])
+def test_complex_responses_are_refused(method):
+    grid = Grid((4,))
+    complex_ = FunctionOperator(grid, grid, torch.fft.fft, lambda y: 4 * torch.fft.ifft(y))
+    with pytest.raises(InputError, match="complex operators are not fitted yet"):
+        fit(complex_, method=method, **SMALL)
+
+
 def test_an_operator_that_sees_nothing_is_refused():
     grid = Grid((4,))
     blind = FunctionOperator(grid, grid, torch.zeros_like, torch.zeros_like)

@@ -129,6 +129,22 @@ def test_the_sweep_limit_is_kept_and_said():
     assert len(free.history) < LeastSquaresOptions().sweeps
 
 
+@pytest.mark.parametrize(("probes", "learned"), [(4, False), (24, True)])
+def test_a_fit_that_learns_nothing_is_not_called_converged(probes, learned):
+    """A mask that keeps 2 % of the voxels: four probes say too little about it."""
+    generator = torch.Generator().manual_seed(0)
+    mask = (torch.rand(12, 12, 12, generator=generator) < 0.02).float()
+    training, held_out = (
+        collect_responses(lambda x: mask * x, mask.shape, count, seed=0, stream=stream)
+        for count, stream in ((probes, "training"), (8, "held-out"))
+    )
+    options = LeastSquaresOptions(min_improvement=0.2)  # ends both runs before the sweep limit
+    found = fit_least_squares(training, held_out, ("linear",) * 3, options=options)
+    assert (min(point.held_out_error for point in found.history) < 0.9) == learned
+    assert found.converged == learned
+    assert ("hardly better than no factors" in found.stop_reason) != learned
+
+
 def test_progress_never_exceeds_its_total():
     seen = []
     training, held_out = sets(true_factors(2), probes=8)

@@ -8,6 +8,7 @@ import pytest
 from partunroll.errors import InputError
 from partunroll.evaluation import evaluate
 from partunroll.reconstruction_file import save_reconstruction
+from partunroll.scan import INVERSE_CRIME
 
 SHAPE = (12, 13, 14)
 
@@ -44,8 +45,9 @@ def test_stage_one_alone_is_shown_once(reference, facts, tmp_path):
 
 
 def test_an_inverse_crime_is_called_so(reference, facts, tmp_path):
-    facts = facts.model_copy(update={"measurements": {"inverse_crime": True}})
-    assert "inverse crime" in str(evaluate(save(tmp_path / "r.zarr", reference, facts), reference))
+    facts = facts.model_copy(update={"notes": [INVERSE_CRIME]})
+    text = str(evaluate(save(tmp_path / "r.zarr", reference, facts), reference))
+    assert text.count("inverse crime") == 1
 
 
 def test_any_volume_can_be_evaluated(reference, tmp_path):

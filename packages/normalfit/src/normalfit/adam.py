@@ -112,7 +112,9 @@ def fit_adam(
             continue
         factors = descent.factors()
         error = _relative_error(held_out, factors)
-        best = factors if error < min([p.held_out_error for p in history], default=1.0) else best
+        best = (
+            factors if error < min([p.held_out_error for p in history], default=math.inf) else best
+        )
         train_error, squares = math.sqrt(sum(squares) / len(squares)), []
         seconds = time.perf_counter() - started
         history.append(HistoryPoint(terms, step, train_error, error, seconds))

@@ -46,8 +46,9 @@ class Factors:
         for name, image in (("u", self.u), ("v", self.v)):
             if image is None:
                 continue
+            terms = tuple(image.shape[: -self._axes])[-1:]
             fits = image.shape[-self._axes :] == self.shape
-            if not fits or image.shape[-self._axes - 1] not in (1, self.terms):
+            if not fits or terms not in ((1,), (self.terms,)):
                 msg = (
                     f"{name} must have the trailing shape {(self.terms, *self.shape)}, "
                     f"got {tuple(image.shape)}"

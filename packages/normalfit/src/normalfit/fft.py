@@ -54,7 +54,7 @@ def ifft(x: torch.Tensor, length: int, axis: int) -> torch.Tensor:
 
 
 def _on_cpu(transform: Callable[..., object], x: torch.Tensor, n: int, axis: int) -> torch.Tensor:
-    array = x.detach().resolve_conj().numpy()
+    array = x.detach().resolve_conj().resolve_neg().numpy()
     return torch.from_numpy(transform(array, n=n, axis=axis, workers=torch.get_num_threads()))
 
 

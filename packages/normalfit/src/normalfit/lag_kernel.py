@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 
+from normalfit.errors import InputError
 from normalfit.lag_grid import Boundary, LagGrid
 
 
@@ -30,7 +31,7 @@ class LagKernel:
     Raises
     ------
     InputError
-        The lags do not fit the grid.
+        The lags do not fit the grid, or an axis is missing.
     """
 
     values: torch.Tensor
@@ -40,6 +41,12 @@ class LagKernel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
         object.__setattr__(self, "boundary", tuple(self.boundary))
+        if self.values.ndim <= len(self.shape):
+            msg = (
+                f"kernel must have the trailing axes (terms, *lags) on a grid {self.shape}, "
+                f"got shape {tuple(self.values.shape)}"
+            )
+            raise InputError(msg)
         _ = self.grid  # refuses lags that do not fit
 
     @cached_property

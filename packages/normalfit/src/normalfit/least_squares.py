@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from normalfit.probes import ProbeSet
     from normalfit.progress import Progress
 
+# Zeros have the held-out error 1. Inpainting of 12³ voxels of which 2 % are kept, 4 probes: stops
+# at 0.91 and a training error of 0.24, where 32 probes reach 0.02.  # our choice
+_HARDLY_BETTER_THAN_ZERO = 0.9
+
 
 @dataclass(frozen=True)
 class LeastSquaresOptions:
@@ -83,6 +87,7 @@ def fit_least_squares(
 
     Terms are added one at a time: a new one starts from a smooth random diagonal and no
     kernel, and all are then refined together until the held-out error no longer falls.
+    A fit that ends where zeros would be about as good does not count as converged.
     (Starts of white noise fit noise: cone beam 24³, 32 probes, K = 2, 0.334 against 0.269.)
 
     Parameters
@@ -143,8 +148,10 @@ class _Fit:
             terms, error, converged = self._refine(start, error, num_terms, progress)
         terms = terms.normalised()
         factors = Factors(LagKernel(terms.h, self._grid.shape, self._grid.boundary), terms.u)
-        reason = "held-out error no longer falls" if converged else "sweep limit"
-        return Fitted(factors, tuple(self._history), reason, converged)
+        reason = _stop_reason(error, converged=converged)
+        return Fitted(
+            factors, tuple(self._history), reason, converged and error < _HARDLY_BETTER_THAN_ZERO
+        )
 
     def _refine(
         self, terms: Terms, error: float, num_terms: int, progress: Progress
@@ -177,6 +184,14 @@ class _Fit:
                 seconds=time.perf_counter() - self._started,
             )
         )
+
+
+def _stop_reason(error: float, *, converged: bool) -> str:
+    if not converged:
+        return "sweep limit"
+    if error < _HARDLY_BETTER_THAN_ZERO:
+        return "held-out error no longer falls"
+    return f"held-out error {error:.2f}, hardly better than no factors; use more probes"
 
 
 def _check(training: ProbeSet, held_out: ProbeSet, terms: int) -> None:

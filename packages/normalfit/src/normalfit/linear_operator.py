@@ -204,7 +204,7 @@ def _checked_result(name: str, result: object, shape: tuple[int, ...]) -> torch.
 
 def _check_argument(name: str, x: torch.Tensor, grid: Grid) -> None:
     if x.dtype not in _DTYPES:  # a kernel cast to whole numbers would be zeros
-        msg = f"{name} must be of single or double precision, got {x.dtype}; convert it"
+        msg = f"{name} must be float32 or float64, got {x.dtype}; convert it"
         raise InputError(msg)
     if tuple(x.shape[-grid.num_axes :]) != grid.shape:
         msg = f"{name} must have the trailing shape {grid.shape}, got {tuple(x.shape)}"

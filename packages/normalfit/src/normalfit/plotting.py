@@ -6,17 +6,17 @@ The one place that imports matplotlib, which the extra `plot` installs.
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from normalfit.errors import BackendError, MismatchError
+from normalfit.errors import BackendError, InputError, MismatchError
 from normalfit.factor_panels import Panel, comparison_rows, term_rows
-from normalfit.written_beside import written_beside
+from normalfit.written_beside import check_output, written_beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from normalfit.factor_file import FactorFile
     from normalfit.factors import Factors
@@ -60,12 +60,13 @@ def plot_factors(
     BackendError
         matplotlib is not installed.
     InputError
-        `output` exists or cannot be written.
+        `output` exists, cannot be written, or does not end in .png.
     FactorFileError
         The file is damaged.
     MismatchError
         The operator has another grid than the factors.
     """
+    _check_suffix(output)
     figure_class = _figure_class()
     with written_beside(output) as fresh:
         factors = file.load()
@@ -84,7 +85,11 @@ def plot_file(file: FactorFile, output: str | Path, spec: OperatorSpec | None = 
     ------
     MismatchError
         The factors were fitted to another operator.
+    InputError
+        As `plot_factors`, before the operator is built.
     """
+    _check_suffix(output)
+    check_output(output)
     if spec is not None:
         file.check_operator(spec)
     plot_factors(file, output, None if spec is None else spec.build())
@@ -99,6 +104,12 @@ def stored_operator(file: FactorFile) -> LinearOperator | None:
     if file.spec is None or file.spec.kind == "python":
         return None
     return file.spec.build()
+
+
+def _check_suffix(output: str | Path) -> None:
+    if Path(output).suffix.lower() != ".png":
+        msg = f"output must end in .png, as a PNG is written, got {output}"
+        raise InputError(msg)
 
 
 def _small_png(figure: Any) -> bytes:  # noqa: ANN401

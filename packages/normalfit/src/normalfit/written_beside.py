@@ -14,6 +14,8 @@ from normalfit.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MAX_NAME_BYTES = 255  # of a file or a folder, on the file systems in use
+
 
 def check_output(path: str | Path, *, overwrite: bool = False) -> None:
     """Refuse an output that could not be written, before anything is computed.
@@ -21,9 +23,13 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> None:
     Raises
     ------
     InputError
-        `path` exists and `overwrite` is not set, or its folder is missing or read-only.
+        `path` exists and `overwrite` is not set, its name is too long, or its folder is missing
+        or read-only.
     """
     path = Path(path)
+    if len(os.fsencode(path.name)) > _MAX_NAME_BYTES:
+        msg = f"name of the output must have at most {_MAX_NAME_BYTES} bytes, got {path.name}"
+        raise InputError(msg)
     if not overwrite and os.path.lexists(path):
         msg = f"output must not exist yet, got {path}; move it away or choose another name"
         raise InputError(msg)
@@ -54,7 +60,7 @@ def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[P
     """Yield a path beside `target` to write a file or a folder to; rename it at the end.
 
     When the block fails, nothing is left and `target` is as it was. A process that is killed
-    leaves a folder ``.NAME-….partial`` behind, which blocks nobody. With `overwrite` the old
+    leaves a folder ``.normalfit-….partial`` behind, which blocks nobody. With `overwrite` the old
     target is moved away only when the new one is complete, and moved back if that fails.
 
     Raises
@@ -65,8 +71,8 @@ def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[P
     """
     target = Path(target)
     check_output(target, overwrite=overwrite)
-    folder = tempfile.mkdtemp(".partial", f".{target.name}-", target.absolute().parent)
-    fresh = Path(folder) / target.name
+    folder = tempfile.mkdtemp(".partial", ".normalfit-", target.absolute().parent)
+    fresh = Path(folder) / target.name  # the folder's name is short, whatever the target's
     try:
         yield fresh
     except BaseException:
@@ -78,7 +84,7 @@ def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[P
 
 def _put_in_place(fresh: Path, target: Path, *, overwrite: bool) -> None:
     """Rename `fresh` to `target`; on failure the old target is back and `fresh` is kept."""
-    replaced = fresh.with_name(f"{fresh.name}.replaced")
+    replaced = fresh.with_name("old" if fresh.name == "replaced" else "replaced")
     exists = os.path.lexists(target)
     if exists and not overwrite:
         msg = f"output must not exist yet, got {target}, made meanwhile; the result is {fresh}"

@@ -27,34 +27,14 @@ def read_array_file(path: Path) -> np.ndarray:
         msg = "must end in .npy, .txt, .csv or .geom"
         raise ValueError(msg)
     try:
-        return np.load(path, allow_pickle=False) if suffix == ".npy" else _read_rows(path)
+        return _read_npy(path) if suffix == ".npy" else _read_rows(path)
     except FileNotFoundError:
         msg = f"must name a file that exists, {path} does not"
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         msg = f"must name a file that can be read ({error})"
     except ValueError as error:
-        msg = f"must name an array file without faults ({error})"
+        msg = f"must name an array file without faults ({' '.join(str(error).split())})"
     raise ValueError(msg)
-
-
-def finite(array: np.ndarray) -> np.ndarray:
-    """Return a copy as float64 or complex128.
-
-    Raises
-    ------
-    ValueError
-        The array does not hold numbers, is empty, or has a value that is not finite.
-    """
-    if array.dtype.kind not in "biufc" or array.size == 0:
-        msg = f"must hold numbers, not {array.dtype} of shape {array.shape}"
-        raise ValueError(msg)
-    numbers = np.array(array, np.complex128 if array.dtype.kind == "c" else np.float64, order="C")
-    bad = np.argwhere(~np.isfinite(numbers))
-    if bad.size:
-        place = tuple(int(i) for i in bad[0])
-        msg = f"must hold finite numbers, has {numbers[place]} at index {place}"
-        raise ValueError(msg)
-    return numbers
 
 
 def finite_real(array: np.ndarray) -> np.ndarray:
@@ -63,12 +43,32 @@ def finite_real(array: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        As `finite`, or the array is complex.
+        The array does not hold real numbers, is empty, or has a value that is not finite.
     """
     if array.dtype.kind == "c":
         msg = f"must hold real numbers, not {array.dtype}"
         raise ValueError(msg)
-    return finite(array)
+    if array.dtype.kind not in "biuf" or array.size == 0:
+        msg = f"must hold numbers, not {array.dtype} of shape {array.shape}"
+        raise ValueError(msg)
+    numbers = np.array(array, np.float64, order="C")
+    bad = np.argwhere(~np.isfinite(numbers))
+    if bad.size:
+        place = tuple(int(i) for i in bad[0])
+        msg = f"must hold finite numbers, has {numbers[place]} at index {place}"
+        raise ValueError(msg)
+    return numbers
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    """Read one array; `np.load` would also take an .npz, which is none, for its magic number."""
+    with path.open("rb") as file:
+        try:
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # a damaged header is parsed as Python: many kinds
+            raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _read_rows(path: Path) -> np.ndarray:

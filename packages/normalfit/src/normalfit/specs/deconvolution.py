@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from normalfit.grid import Grid
-from normalfit.specs.array_file import finite
+from normalfit.specs.array_file import finite_real
 from normalfit.specs.operator_config import Arrays, Attachments, OperatorConfig, either
 from normalfit.specs.problems import Problem, problem
 from normalfit.specs.quantities import AxisLengths, FileName, Finite, GridShape, per_axis
@@ -27,7 +27,7 @@ Boundaries = Annotated[tuple[Literal["periodic", "linear"], ...], BeforeValidato
 
 
 def _kernel(array: np.ndarray) -> np.ndarray:
-    kernel = finite(array)
+    kernel = finite_real(array)  # `Deconvolution` takes complex ones, but fits are of real N
     if not kernel.any():
         msg = "must hold a kernel that is not 0 everywhere"
         raise ValueError(msg)
