@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from normalfit.errors import BackendError, FactorFileError
+from normalfit.fit_to_file import fit_to_file
+from normalfit.specs import spec_from_document
 from partunroll.checkpoint import load_checkpoint
-from partunroll.config import load_config
+from partunroll.config import TrainConfig, load_config
 from partunroll.data_store import DataStore, create_store
 from partunroll.errors import (
     CheckpointError,
@@ -112,6 +114,20 @@ def test_run_that_was_killed_before_its_first_checkpoint_starts_again(problem, s
     (stopped / "last.pt").unlink()
     resume(problem, stopped)
     assert equal(weights(stopped), weights(short / "straight"))
+
+
+def test_volumes_in_batches_of_one_repeat_and_resume_bit_for_bit(tmp_path):
+    document = {"kind": "deconvolution", "volume_shape": [9, 10, 11], "gaussian_std_voxels": 0.8}
+    factors = tmp_path / "factors.zarr"
+    fit_to_file(spec_from_document(document, {}), factors, probes=2)
+    network = {"iterations": 2, "prior": {"widths": [2, 2, 2, 2]}}
+    values = {"network": network, "patch_shape": 8, "batch": 1, "steps": 4, "device": "cpu"}
+    made = {"train": 2, "validation": 1}
+    config = TrainConfig.model_validate({**values, "made_objects": made})
+    train(config, [factors], None, tmp_path / "straight")
+    train(config, [factors], None, tmp_path / "run", stop_after=2)
+    train(config, [factors], None, tmp_path / "run", resume=True)
+    assert equal(weights(tmp_path / "run"), weights(tmp_path / "straight"))
 
 
 @pytest.mark.slow

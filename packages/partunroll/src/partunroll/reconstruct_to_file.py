@@ -48,7 +48,7 @@ def reconstruct_to_file(
     refresh: int | None = None,
     patch_shape: int | tuple[int, ...] | None = None,
     overlap: int | None = None,
-    batch: int = 1,
+    batch: int = 2,
     backend: str | None = None,
     device: str = "auto",
     command: str | None = None,

@@ -73,7 +73,7 @@ def reconstruct(
     normal: Normal = "exact",
     patch_normal: Normal = "factors",
     refresh: int | None = None,
-    batch: int = 1,
+    batch: int = 2,
     progress: Progress | None = None,
 ) -> Reconstruction:
     """Reconstruct a volume with a trained network; no gradient is kept.
@@ -100,7 +100,7 @@ def reconstruct(
     refresh
         Iterations of stage 1 per exact gradient: 1 with 'exact', by default 2 with 'factors'.
     batch
-        Patches that are worked on together.
+        Patches that are worked on together; one alone takes the CPU as long as two.
     progress
         Where to show bars.
 

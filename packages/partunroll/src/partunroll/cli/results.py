@@ -68,7 +68,7 @@ def reconstruct(
         int | None,
         typer.Option("--overlap", help="Voxels; default: a quarter of the patch."),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", help="Patches at a time.")] = 1,
+    batch: Annotated[int, typer.Option("--batch", help="Patches at a time.")] = 2,
     initial: Annotated[
         Path | None,
         typer.Option("--initial", metavar="FILE", help="Initial estimate; default: made here."),
