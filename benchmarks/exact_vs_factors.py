@@ -167,7 +167,7 @@ def table(rows: list[Row]) -> str:
 
 def plot(rows: list[Row], path: Path) -> None:
     """Draw times and memory, grouped by operator kind."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     panels = (
         ("seconds", "time of one application (s)"),
         ("peak_mib", "peak memory of one application (MiB)"),
@@ -181,10 +181,11 @@ def plot(rows: list[Row], path: Path) -> None:
             f"{r.kind}\nerror {r.grid_error['value']:.3f} / {r.patch_error['value']:.3f}"
             for r in rows
         ]
-        axis.set_xticks(range(len(rows)), labels, fontsize=7)
+        axis.set_xticks(range(len(rows)), labels, fontsize=7, rotation=30, ha="right")
         axis.set_yscale("log")
         axis.set_title(title, fontsize=10)
-    axes[0].legend(fontsize=8, frameon=False)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=8, frameon=False, ncols=4, loc="outside lower center")
     figure.suptitle("Exact A*A against its factors (error: grid / patches of half the grid)")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
