@@ -413,6 +413,17 @@ def test_new_run_that_took_no_step_leaves_nothing(problem, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_run_whose_objects_cannot_be_made_leaves_nothing(problem, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        msg = "disk must have room"
+        raise InputError(msg)
+
+    monkeypatch.setattr("partunroll.run_directory.simulate", fail)
+    with pytest.raises(InputError, match="disk must have room"):
+        train(problem.config(**SHORT), problem.factors, None, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_run_on_data_is_not_resumed_on_made_objects(problem, stopped):
     (stopped / "last.pt").unlink()
     with pytest.raises(InputError, match="data must be given"):

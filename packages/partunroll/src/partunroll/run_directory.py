@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from normalfit.devices import resolve_device
+from normalfit.errors import NormalfitError
 from partunroll.config import TrainConfig, load_config
 from partunroll.data_store import DataStore
-from partunroll.errors import InputError
+from partunroll.errors import InputError, PartunrollError
 from partunroll.noise import noise_model
 from partunroll.object_sources import MadeObjects
 from partunroll.patch_dataset import training_samples
@@ -118,7 +120,12 @@ def open_run(
         _write_config(output / "config.yaml", resolved, factor_files, data)
     data_path = data or output / _MADE_DATA
     if not data_path.exists():
-        _make_data(data_path, specs, resolved, progress)
+        try:
+            _make_data(data_path, specs, resolved, progress)
+        except (NormalfitError, PartunrollError):
+            if saved is None:
+                shutil.rmtree(output)
+            raise
     is_new = saved is None and data is not None
     return RunDirectory(output, resolved, data_path, operators, is_new)
 
