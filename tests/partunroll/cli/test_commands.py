@@ -11,6 +11,7 @@ from normalfit.specs import load_spec
 from partunroll.checkpoint import load_checkpoint, save_checkpoint
 from partunroll.cli.list_options import repeat_list_options
 from partunroll.data_store import DataStore
+from partunroll.errors import InputError
 from partunroll.reconstruction_file import open_reconstruction
 
 SHAPE = (24, 20)
@@ -141,6 +142,32 @@ def test_reconstruct_makes_the_initial_estimate_as_in_training(
     assert code == 2
     assert "method fdk must be used with a cone or parallel beam" in error
     assert cli(*arguments, "--method", "least-squares")[0] == 0  # an option still wins
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), ("fdk", "ramp")),
+        (("--window", "cosine"), ("fdk", "cosine")),
+        (("--method", "auto"), ("auto", "ramp")),
+    ],
+    ids=str,
+)
+def test_reconstruct_takes_method_and_window_of_the_training_unless_given(
+    reconstruct_arguments, project, cli, tmp_path, monkeypatch, options, expected
+):
+    checkpoint = load_checkpoint(project / "best.pt")
+    as_fdk = replace(checkpoint.operators[0], initial_method="fdk", initial_window="ramp")
+    save_checkpoint(tmp_path / "fdk.pt", replace(checkpoint, operators=(as_fdk,)))
+
+    def stop(*arguments, method, window, **others):
+        msg = f"scan asked for {method}, {window}"
+        raise InputError(msg)
+
+    monkeypatch.setattr("partunroll.reconstruct_to_file.load_scan", stop)
+    arguments = reconstruct_arguments(tmp_path / "recon.zarr", checkpoint=tmp_path / "fdk.pt")
+    _, _, error = cli(*arguments, *options)
+    assert error == f"error: scan asked for {expected[0]}, {expected[1]}\n"
 
 
 def test_reconstruct_applies_to_patches_what_training_did(

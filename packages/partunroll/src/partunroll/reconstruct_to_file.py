@@ -103,7 +103,7 @@ def reconstruct_to_file(
         "refresh": checked_refresh(normal, refresh),
         "batch": batch,
     }
-    method = method or ("least-squares" if trained.initial_window is None else "fdk")
+    method = method or ("least-squares" if trained.initial_method == "least-squares" else "fdk")
     if window and method == "least-squares":
         msg = f"window must be left out with least squares, as in training, got {window}"
         raise InputError(msg)

@@ -130,7 +130,8 @@ def train(
                     state.save(run.best_path, resumable=False)
                 state.save(run.last_path, resumable=True)
             clock = time.perf_counter()
-    state.save(run.last_path, resumable=True)
+    if state.step < config.steps:  # the last step has been saved with its validation
+        state.save(run.last_path, resumable=True)
     return TrainResult(
         run.path,
         state.step,
