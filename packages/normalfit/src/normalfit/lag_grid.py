@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 
 from normalfit import fft
+from normalfit.blocks import in_blocks
 from normalfit.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _OnAxis = Callable[[torch.Tensor, int], torch.Tensor]
 
 Boundary = Literal["periodic", "linear"]
 _MAX_ELEMENTS = 2**31  # cuFFT's 32-bit plans; larger ones have returned wrong values silently
@@ -24,7 +31,8 @@ class LagGrid:
     samples has all n residues (``L = n``) or a limited support of ``L = 2s + 1 < n`` lags. A
     linear axis, outside which everything is zero, has ``L = 2s + 1 <= 2n - 1`` lags.
 
-    The transforms run axis by axis and only along lines that are neither zero nor thrown away.
+    The first axis is transformed along lines that are neither padding nor thrown away, then the
+    planes of the other axes are, block by block, so that they stay in the caches.
 
     Parameters
     ----------
@@ -89,42 +97,43 @@ class LagGrid:
     def transform(self, x: torch.Tensor, *, half: bool) -> torch.Tensor:
         """Return the spectrum of ``(..., *shape)`` padded with zeros to `fft_shape`.
 
-        With `half` the last axis holds the non-negative frequencies only (`x` is real).
+        With `half` (`x` is real) one axis holds the non-negative frequencies only: the first that
+        has more than one point, not the last as in `torch.fft.rfftn`.
         """
-        m = self.fft_shape
-        x = fft.rfft(x, m[-1], -1) if half else fft.fft(x, m[-1], -1)
-        for axis in range(-2, -self.num_axes - 1, -1):
-            x = fft.fft(x, m[axis], axis)
-        return x
+        return self._by_planes(self._planes, self._lines(x, half=half))
 
     def inverse(self, spectrum: torch.Tensor, *, half: bool) -> torch.Tensor:
-        """Return samples ``(..., *shape)`` of a spectrum on `fft_shape`."""
-        kept = [torch.arange(n) for n in self.shape]
-        return self._inverse(spectrum, kept, half=half)
+        """Return samples ``(..., *shape)`` of a spectrum from `transform`."""
+        return self._inverse(spectrum, self._samples, half=half)
 
     def inverse_lags(self, spectrum: torch.Tensor, *, half: bool) -> torch.Tensor:
-        """Return the lags ``(..., *lags)`` of a spectrum on `fft_shape`."""
-        kept = [
-            (torch.arange(length) - length // 2) % m
-            for length, m in zip(self.lags, self.fft_shape, strict=True)
-        ]
-        return self._inverse(spectrum, kept, half=half)
+        """Return the lags ``(..., *lags)`` of a spectrum from `transform`."""
+        return self._inverse(spectrum, self._lags, half=half)
 
     def spectrum(self, kernel: torch.Tensor, *, half: bool) -> torch.Tensor:
-        """Return the spectrum of a kernel ``(..., *lags)`` on `fft_shape`."""
-        m = self.fft_shape
-        for axis in range(-1, -self.num_axes - 1, -1):
-            length = self.lags[axis]
-            padded = kernel.new_zeros(_resized(kernel.shape, axis, m[axis]))
-            padded.narrow(axis, 0, length).copy_(kernel)
-            placed = torch.roll(padded, -(length // 2), axis)
-            real = half and axis == -1
-            kernel = fft.rfft(placed, m[axis], axis) if real else fft.fft(placed, m[axis], axis)
-        return kernel
+        """Return the spectrum of a kernel ``(..., *lags)``, laid out as that of `transform`."""
+
+        def planes(lines: torch.Tensor) -> torch.Tensor:
+            for axis in self._plane_axes:
+                lines = self._placed(lines, axis)
+            return self._planes(lines)
+
+        return self._by_planes(planes, self._lines(kernel, half=half, place=self._placed))
 
     def convolve(self, x: torch.Tensor, spectrum: torch.Tensor, *, half: bool) -> torch.Tensor:
-        """Return ``crop(h ∗ x)``, shape ``(..., *shape)``, for a kernel's `spectrum`."""
-        return self.inverse(self.transform(x, half=half) * spectrum, half=half)
+        """Return ``crop(h ∗ x)``, shape ``(..., *shape)``, for a kernel's `spectrum`.
+
+        It is `inverse` of `transform` times `spectrum`, but the padded spectrum of `x` is never
+        held as a whole. The axes of `x` and `spectrum` before those of the grid broadcast.
+        """
+
+        def convolved(lines: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+            product = _multiplied(self._planes(lines), factor)
+            return self._inverse_planes(product, self._samples)
+
+        lines = self._lines(x, half=half)
+        kept = self._by_planes(convolved, lines, spectrum, spare=lines)
+        return self._inverse_lines(kept, self._samples, half=half)
 
     def correlate(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return ``Σ_n conj(x[n-τ]) y[n]`` for every lag τ, shape ``(..., *lags)``.
@@ -144,21 +153,91 @@ class LagGrid:
             counts = counts[..., None] * axis_counts
         return counts
 
-    def _inverse(
-        self, spectrum: torch.Tensor, kept: list[torch.Tensor], *, half: bool
+    def _inverse(self, spectrum: torch.Tensor, take: _OnAxis, *, half: bool) -> torch.Tensor:
+        kept = self._by_planes(lambda planes: self._inverse_planes(planes, take), spectrum)
+        return self._inverse_lines(kept, take, half=half)
+
+    def _lines(self, x: torch.Tensor, *, half: bool, place: _OnAxis | None = None) -> torch.Tensor:
+        """Transform along the first axis, only lines that are not padding."""
+        axis, forward = self._first_axis, fft.rfft if half else fft.fft
+        m = self.fft_shape[axis]
+        return self._by_lines(
+            lambda lines: forward(place(lines, axis) if place else lines, m, axis), x
+        )
+
+    def _inverse_lines(self, x: torch.Tensor, take: _OnAxis, *, half: bool) -> torch.Tensor:
+        axis, inverse = self._first_axis, fft.irfft if half else fft.ifft
+        m = self.fft_shape[axis]
+        return self._by_lines(lambda lines: take(inverse(lines, m, axis), axis), x)
+
+    def _planes(self, x: torch.Tensor) -> torch.Tensor:
+        """Transform along the other axes.
+
+        All lines of a plane, also those of zeros: MKL takes 0.075 s for the planes of 128³ padded
+        to 256³, forth and back, but 0.105 s axis by axis without those lines.
+        """
+        return fft.fftn(x, self._plane_shape, self._plane_axes) if self._plane_axes else x
+
+    def _inverse_planes(self, x: torch.Tensor, take: _OnAxis) -> torch.Tensor:
+        if self._plane_axes:
+            x = fft.ifftn(x, self._plane_shape, self._plane_axes)
+        for axis in self._plane_axes:
+            x = take(x, axis)
+        return x
+
+    def _by_planes(
+        self,
+        function: Callable[..., torch.Tensor],
+        *tensors: torch.Tensor,
+        spare: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        m = self.fft_shape
-        for axis in range(-self.num_axes, -1):
-            spectrum = _take(fft.ifft(spectrum, m[axis], axis), kept[axis], axis)
-        last = fft.irfft(spectrum, m[-1], -1) if half else fft.ifft(spectrum, m[-1], -1)
-        return _take(last, kept[-1], -1)
+        axis = self._first_axis
+        batch = np.broadcast_shapes(*[t.shape[:axis] for t in tensors])
+        points = math.prod(batch) * math.prod(self._plane_shape)
+        return in_blocks(function, tensors, axis=axis, points=points, spare=spare)
+
+    def _by_lines(
+        self, function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
+    ) -> torch.Tensor:
+        if not self._plane_axes:
+            return function(x)
+        first, axis = self._first_axis, self._plane_axes[0]
+        lines = x.numel() // max(1, x.shape[first] * x.shape[axis])
+        return in_blocks(function, (x,), axis=axis, points=lines * self.fft_shape[first])
+
+    @cached_property
+    def _first_axis(self) -> int:
+        """The first axis with more than one point in the FFT: others before it change nothing."""
+        axes = range(-self.num_axes, 0)
+        return next((axis for axis in axes if self.fft_shape[axis] > 1), -1)
+
+    @property
+    def _plane_axes(self) -> tuple[int, ...]:
+        return tuple(range(self._first_axis + 1, 0))
+
+    @property
+    def _plane_shape(self) -> tuple[int, ...]:
+        return tuple(self.fft_shape[axis] for axis in self._plane_axes)
+
+    def _samples(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        return x.narrow(axis, 0, self.shape[axis])
+
+    def _lags(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        length = self.lags[axis]
+        return torch.roll(x, length // 2, axis).narrow(axis, 0, length)
+
+    def _placed(self, kernel: torch.Tensor, axis: int) -> torch.Tensor:
+        """Place lag τ of an axis at point τ mod m of the FFT."""
+        padded = kernel.new_zeros(_resized(kernel.shape, axis, self.fft_shape[axis]))
+        padded.narrow(axis, 0, self.lags[axis]).copy_(kernel)
+        return torch.roll(padded, -(self.lags[axis] // 2), axis)
 
 
-def _take(x: torch.Tensor, index: torch.Tensor, axis: int) -> torch.Tensor:
-    """Keep the entries `index` of an axis; a view where they are its first ones, in order."""
-    if bool((index == torch.arange(index.numel())).all()):
-        return x.narrow(axis, 0, index.numel())
-    return x.index_select(axis, index.to(x.device))
+def _multiplied(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """Return the product, in the memory of the temporary `x` where it fits."""
+    fits = np.broadcast_shapes(x.shape, factor.shape) == x.shape
+    fits = fits and torch.result_type(x, factor) == x.dtype
+    return x.mul_(factor) if fits else x * factor
 
 
 def _resized(shape: torch.Size, axis: int, length: int) -> list[int]:
