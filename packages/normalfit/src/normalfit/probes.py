@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 
 from normalfit.errors import InputError
 from normalfit.progress import no_progress
+from normalfit.response_folder import LazyTensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from normalfit.progress import Progress
+    from normalfit.response_folder import ResponseFolder
 
 Stream = Literal[
     "training",
@@ -63,6 +66,8 @@ class ProbeSet:
                 f"got {len(self.probes)} probes and {len(self.responses)} responses"
             )
             raise InputError(msg)
+        if isinstance(self.probes, LazyTensors):
+            return  # of the shape that they say, without being made
         for index, (w, response) in enumerate(zip(self.probes, self.responses, strict=True)):
             if w.shape != response.shape:
                 msg = (
@@ -79,7 +84,7 @@ class ProbeSet:
         """Shape of the grid."""
         return tuple(self.probes[0].shape)
 
-    @property
+    @cached_property
     def response_energy(self) -> float:
         """Mean of ``|N w|²`` per voxel and probe.
 
@@ -119,13 +124,14 @@ def draw_probe(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """Return one standard Gaussian volume of `shape`.
+    """Return one standard Gaussian volume of `shape`, circular complex for a complex dtype.
 
-    It is drawn in float32 on the CPU and then moved, so every device and dtype gets the same
-    numbers.
+    Complex ones have ``E |w|² = 1`` and ``E w² = 0``. It is drawn in single precision on the
+    CPU and then moved, so every device and precision gets the same numbers.
     """
-    w = torch.randn(shape, generator=generator(seed, stream, index), dtype=torch.float32)
-    return w.to(device, dtype)
+    draw = generator(seed, stream, index)
+    single = torch.complex64 if dtype.is_complex else torch.float32
+    return torch.randn(shape, generator=draw, dtype=single).to(device, dtype)
 
 
 def respond(normal: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor) -> torch.Tensor:
@@ -149,7 +155,7 @@ def check_real(name: str, result: torch.Tensor, probe: torch.Tensor) -> None:
     if result.is_complex() and not probe.is_complex():
         msg = (
             f"{name} must be real for a real probe, got {result.dtype}; "
-            "complex operators are not fitted yet (probes are real)"
+            "set is_complex on the operator, or ask for a complex dtype"
         )
         raise InputError(msg)
 
@@ -163,24 +169,56 @@ def collect_responses(
     stream: Stream,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    folder: ResponseFolder | None = None,
+    batch: int = 1,
     progress: Progress = no_progress,
 ) -> ProbeSet:
-    """Draw `count` probes and apply ``N`` to each, one at a time; `count` applications of N.
+    """Draw `count` probes and apply ``N`` to each; `count` applications of N.
 
     Parameters
     ----------
     normal
-        ``N`` on ``(*shape)``.
+        ``N`` on ``(*shape)``; on ``(batch, *shape)`` where `batch` is more than one.
+    folder
+        Where the responses are kept: those that it holds are not computed again, and neither
+        they nor the probes stay in memory. None keeps both in memory.
+    batch
+        Probes that ``N`` is applied to at once.
 
     Raises
     ------
     InputError
-        `count` is not positive, or ``N`` returns NaN, infinity or complex values.
+        `count` or `batch` is not positive, ``N`` returns NaN, infinity or complex values for a
+        real probe, or the folder cannot be used.
+    MismatchError
+        The folder holds responses of another operator.
     """
-    probes, responses = [], []
-    for index in range(count):
-        w = draw_probe(shape, seed=seed, stream=stream, index=index, device=device, dtype=dtype)
-        probes.append(w)
-        responses.append(respond(normal, w))
-        progress(f"{stream} probes", index + 1, count, "")
-    return ProbeSet(probes, responses)
+    if batch < 1:
+        msg = f"batch must be at least 1, got {batch}"
+        raise InputError(msg)
+
+    def probe(index: int) -> torch.Tensor:
+        return draw_probe(shape, seed=seed, stream=stream, index=index, device=device, dtype=dtype)
+
+    stored = None if folder is None else folder.responses(shape, dtype, stream, seed)
+    probes: list[torch.Tensor] = []
+    responses: list[torch.Tensor] = []
+    missing = [i for i in range(count) if stored is None or not stored.has(i)]
+    for first in range(0, len(missing), batch):
+        indices = missing[first : first + batch]
+        drawn = [probe(index) for index in indices]
+        found = [respond(normal, drawn[0])] if batch == 1 else respond(normal, torch.stack(drawn))
+        for index, w, response in zip(indices, drawn, found, strict=True):
+            if stored is None:
+                probes.append(w)
+                responses.append(response)
+            else:
+                stored.write(index, response)
+        done = count - len(missing) + first + len(indices)
+        progress(f"{stream} probes", done, count, "")
+    if stored is None:
+        return ProbeSet(probes, responses)
+    return ProbeSet(
+        LazyTensors(probe, count, shape),
+        LazyTensors(lambda index: stored.read(index).to(device), count, shape),
+    )
