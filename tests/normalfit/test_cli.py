@@ -125,6 +125,48 @@ def test_fit_is_repeatable(call, fitted, tmp_path):
     assert not torch.equal(f, h)
 
 
+def test_fit_says_its_memory_keeps_its_responses_and_goes_on_from_factors(call, tmp_path):
+    options = ("--operator", "op.yaml", "--probes", 4, "--terms", 1, "--responses", "kept")
+    code, out, error = call("fit", *options, "-o", "f.zarr")
+    assert (code, error) == (0, "")
+    assert out.startswith("the fit needs up to ")
+    kept = sorted((tmp_path / "kept").iterdir())
+    assert len(kept) == 1 + 4 + 8 + 16  # the header, training, held-out, evaluation
+    code, _, error = call("fit", *options, "-o", "g.zarr", "--start", "f.zarr")
+    assert (code, error) == (0, "")
+    reports = [open_factors(tmp_path / name).header.report for name in ("f.zarr", "g.zarr")]
+    assert reports[1]["history"][0]["held_out_error"] < 1.05 * min(
+        point["held_out_error"] for point in reports[0]["history"]
+    )
+    kept[-1].write_bytes(b"short")
+    result = call("fit", *options, "-o", "h.zarr")
+    code, _, error = result
+    assert_refused((code, "", error), "must have its length and checksum", "delete it")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--model", "circular"), "model must be one of"),
+        (("--lags", "4"), "number of lags must be"),
+        (("--lags", "four"), "lags must be N, or one number per axis"),
+        (("--boundary", "linear,periodic,linear"), "boundary must be"),
+        (("--windows", "2"), "windows must only be given for the model local"),
+        (("--model", "local", "--windows", "99"), "windows must be between 1 and"),
+        (("--tolerance", "0.1", "--terms", "2"), "tolerance must not be given beside terms"),
+        (("--model", "symmetric", "--terms", "2"), "terms must not be given for the model"),
+        (("--method", "adam", "--model", "two-sided"), "model must be diagonal-circulant"),
+        (("--start", "nothing.zarr"), "nothing.zarr must be a factor file"),
+        (("--responses", "op.yaml"), "responses must be a folder"),
+    ],
+    ids=str,
+)
+def test_fits_that_cannot_be(call, tmp_path, options, said):
+    code, _, error = call("fit", "--operator", "op.yaml", "-o", "f.zarr", *options)
+    assert_refused((code, "", error), said)
+    assert not (tmp_path / "f.zarr").exists()
+
+
 def test_evaluate(call, fitted, tmp_path):
     code, out, error = call(
         "evaluate", "f.zarr", "--operator", "op.yaml", "--probes", 4, "--seed", 5,
@@ -320,5 +362,7 @@ def test_an_operator_that_returns_nan(call, tmp_path):
         "    return FunctionOperator(grid, grid, lambda x: x / 0, lambda y: y)\n"
     )
     write_python_operator(tmp_path / "op.yaml", "nan_operator:make")
-    assert_refused(call("fit", "--operator", "op.yaml", "-o", "f.zarr"), "finite")
+    code, out, error = call("fit", "--operator", "op.yaml", "-o", "f.zarr")
+    assert out.startswith("the fit needs up to ")  # said before anything is computed
+    assert_refused((code, "", error), "finite")
     assert not (tmp_path / "f.zarr").exists()

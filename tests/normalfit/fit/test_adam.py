@@ -1,15 +1,19 @@
 """Adam on fresh probes: it approaches what least squares finds, and keeps its best."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from normalfit.adam import AdamOptions, fit_adam
 from normalfit.dense import best_factors, dense_matrix
 from normalfit.errors import InputError
+from normalfit.model import Model
 from normalfit.probes import collect_responses
 
 SHAPE = (4, 4)
 LINEAR = ("linear", "linear")
+ONE = Model("diagonal-circulant", terms=1)
 
 
 def matrix():
@@ -36,15 +40,13 @@ def error_of(factors):
 
 def test_it_approaches_the_dense_optimum():
     best = error_of(best_factors(matrix().double(), SHAPE, LINEAR).to(dtype=torch.float32))
-    found = fit_adam(
-        normal(), held_out(), LINEAR, steps=1500, options=AdamOptions(learning_rate=0.01)
-    )
+    found = fit_adam(normal(), held_out(), ONE, steps=1500, options=AdamOptions(learning_rate=0.01))
     assert error_of(found.factors) < 1.1 * best
 
 
 def test_it_fits_any_scale_with_one_learning_rate():
-    base = fit_adam(normal(), held_out(), LINEAR, steps=100)
-    scaled = fit_adam(normal(1e4), held_out(1e4), LINEAR, steps=100)
+    base = fit_adam(normal(), held_out(), ONE, steps=100)
+    scaled = fit_adam(normal(1e4), held_out(1e4), ONE, steps=100)
     errors = [fit.history[-1].held_out_error for fit in (base, scaled)]
     assert errors[0] == pytest.approx(errors[1], rel=1e-2)
 
@@ -56,7 +58,7 @@ def test_it_applies_the_operator_once_a_step_and_never_calls_itself_converged():
         calls.append(1)
         return normal()(x)
 
-    found = fit_adam(counted, held_out(), LINEAR, steps=25, options=AdamOptions(evaluations=5))
+    found = fit_adam(counted, held_out(), ONE, steps=25, options=AdamOptions(evaluations=5))
     assert len(calls) == 25
     assert [point.applications for point in found.history] == [5, 10, 15, 20, 25]
     assert (found.stop_reason, found.converged) == ("step limit", False)
@@ -68,7 +70,7 @@ def test_the_best_factors_are_kept_when_later_steps_diverge():
     found = fit_adam(
         normal(),
         guide,
-        LINEAR,
+        ONE,
         steps=40,
         options=AdamOptions(learning_rate=1.0, evaluations=40),
     )
@@ -85,14 +87,14 @@ def test_the_best_factors_are_kept_when_later_steps_diverge():
 def test_what_was_measured_is_returned_also_where_it_is_worse_than_nothing():
     """The untouched start has no error in the history, so it cannot be the result."""
     options = AdamOptions(learning_rate=100.0, evaluations=1)
-    found = fit_adam(normal(), held_out(), LINEAR, steps=1, options=options)
+    found = fit_adam(normal(), held_out(), ONE, steps=1, options=options)
     assert found.history[0].held_out_error >= 1
     assert found.factors.u is not None
     assert float(found.factors.u.abs().max()) > 2
 
 
 def test_terms_do_not_stay_equal():
-    found = fit_adam(normal(), held_out(), LINEAR, steps=50, terms=2)
+    found = fit_adam(normal(), held_out(), replace(ONE, terms=2), steps=50)
     h = found.factors.kernel.values
     assert found.factors.terms == 2
     assert float((h[0] - h[1]).abs().max()) > 1e-2
@@ -107,5 +109,13 @@ def test_options_out_of_range_are_refused(bad):
 
 
 def test_no_steps_are_refused():
-    with pytest.raises(InputError, match="got steps 0, terms 1"):
-        fit_adam(normal(), held_out(), LINEAR, steps=0)
+    with pytest.raises(InputError, match="steps must be at least 1, got 0"):
+        fit_adam(normal(), held_out(), ONE, steps=0)
+
+
+@pytest.mark.parametrize(
+    "model", [Model("two-sided", terms=1), Model("diagonal-circulant", tolerance=0.1)], ids=str
+)
+def test_other_models_are_refused(model):
+    with pytest.raises(InputError, match="model must be diagonal-circulant"):
+        fit_adam(normal(), held_out(), model, steps=2)

@@ -8,12 +8,16 @@ import torch
 from normalfit.adam import AdamOptions
 from normalfit.dense import dense_matrix
 from normalfit.errors import InputError
+from normalfit.factors import Factors
 from normalfit.fitting import fit
 from normalfit.grid import Grid
-from normalfit.least_squares import LeastSquaresOptions
+from normalfit.lag_kernel import LagKernel
+from normalfit.least_squares_options import LeastSquaresOptions
 from normalfit.linear_operator import FunctionOperator, LinearOperator
+from normalfit.model import Model
 
 SMALL = {"probes": 6, "held_out": 3, "evaluation": 4}
+START = Factors(LagKernel(torch.ones(1, 7, 5), (4, 3), ("linear", "linear")))
 
 
 class Counted(LinearOperator):
@@ -104,6 +108,11 @@ def test_nothing_keeps_a_graph():
         ({"boundary": "open"}, "got 'open'"),
         ({"boundary": ("linear",)}, "once or per axis"),
         ({"terms": 0}, "got 0"),
+        ({"model": "dense"}, "model must be one of .* got 'dense'"),
+        ({"term": 2}, r"options must be among .* got \['term'\]"),
+        ({"model": Model(), "terms": 2}, r"got \['terms'\] beside it"),
+        ({"method": "adam", "start": START}, "start must only be given for least squares"),
+        ({"start": START}, "start must be factors of the model two-sided"),
         ({"probes": 0}, "probe"),
         ({"options": AdamOptions()}, "LeastSquaresOptions for least-squares"),
         ({"method": "adam", "options": LeastSquaresOptions()}, "AdamOptions for adam"),
@@ -116,10 +125,10 @@ def test_arguments_out_of_range_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize("method", ["least-squares", "adam"])
-def test_complex_responses_are_refused(method):
+def test_complex_responses_of_an_operator_that_says_it_is_real_are_refused(method):
     grid = Grid((4,))
     complex_ = FunctionOperator(grid, grid, torch.fft.fft, lambda y: 4 * torch.fft.ifft(y))
-    with pytest.raises(InputError, match="complex operators are not fitted yet"):
+    with pytest.raises(InputError, match="must be real for a real probe, got"):
         fit(complex_, method=method, **SMALL)
 
 

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from normalfit.adapters.any_operator import as_operator
     from normalfit.factor_file import (
         FactorFile,
         FactorMetadata,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from normalfit.grid import Grid, Patch
     from normalfit.lag_kernel import LagKernel
     from normalfit.linear_operator import FunctionOperator, LinearOperator
+    from normalfit.model import Model
     from normalfit.restriction import restrict
     from normalfit.specs import OperatorSpec, load_spec
 
@@ -32,8 +34,10 @@ _MODULES = {
     "Grid": "grid",
     "LagKernel": "lag_kernel",
     "LinearOperator": "linear_operator",
+    "Model": "model",
     "OperatorSpec": "specs",
     "Patch": "grid",
+    "as_operator": "adapters.any_operator",
     "fit": "fitting",
     "load_factors": "factor_file",
     "load_spec": "specs",
@@ -50,8 +54,10 @@ __all__ = [
     "Grid",
     "LagKernel",
     "LinearOperator",
+    "Model",
     "OperatorSpec",
     "Patch",
+    "as_operator",
     "fit",
     "load_factors",
     "load_spec",

@@ -16,9 +16,8 @@ import torch
 from normalfit.errors import InputError
 from normalfit.factors import Factors
 from normalfit.fitted import Fitted, HistoryPoint
-from normalfit.lag_grid import LagGrid
 from normalfit.lag_kernel import LagKernel
-from normalfit.probed_convolution import ProbedConvolution
+from normalfit.probed_terms import ProbedTerms
 from normalfit.probes import ProbeSet, draw_probe, generator, respond
 from normalfit.progress import no_progress
 from normalfit.smooth_image import smooth_image
@@ -26,7 +25,8 @@ from normalfit.smooth_image import smooth_image
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from normalfit.lag_grid import Boundary
+    from normalfit.lag_grid import LagGrid
+    from normalfit.model import Model
     from normalfit.progress import Progress
 
 
@@ -64,10 +64,9 @@ class AdamOptions:
 def fit_adam(
     normal: Callable[[torch.Tensor], torch.Tensor],
     held_out: ProbeSet,
-    boundary: tuple[Boundary, ...],
+    model: Model,
     *,
     steps: int,
-    terms: int = 1,
     seed: int = 0,
     options: AdamOptions | None = None,
     progress: Progress = no_progress,
@@ -83,19 +82,29 @@ def fit_adam(
         ``N`` on ``(*shape)``.
     held_out
         Probes that choose among the iterates; they fix dtype and device of the factors.
-    boundary
-        'periodic' or 'linear' per axis.
+    model
+        Its lags, boundary and number of terms, one if that is open; the name must be
+        'diagonal-circulant'.
 
     Raises
     ------
     InputError
-        `steps` or `terms` is not positive, or ``N`` returns NaN or infinity.
+        `steps` is not positive, the model is another, or ``N`` returns NaN or infinity.
     """
-    if steps < 1 or terms < 1:
-        msg = f"steps and terms must be at least 1, got steps {steps}, terms {terms}"
+    if steps < 1:
+        msg = f"steps must be at least 1, got {steps}"
         raise InputError(msg)
+    if model.name != "diagonal-circulant" or model.tolerance is not None:
+        msg = (
+            "model must be diagonal-circulant with a number of terms for Adam, "
+            f"got {model.name} and tolerance {model.tolerance}"
+        )
+        raise InputError(msg)
+    terms = model.terms or 1
     options = options or AdamOptions()
-    descent = _Descent(held_out, boundary, terms, seed, options.learning_rate, steps)
+    descent = _Descent(
+        held_out, model.lag_grid(held_out.shape), terms, seed, options.learning_rate, steps
+    )
     started, best, squares = time.perf_counter(), descent.factors(), []
     history: list[HistoryPoint] = []
     for step in range(1, steps + 1):
@@ -132,13 +141,13 @@ class _Descent:
     def __init__(
         self,
         held_out: ProbeSet,
-        boundary: tuple[Boundary, ...],
+        grid: LagGrid,
         terms: int,
         seed: int,
         learning_rate: float,
         steps: int,
     ) -> None:
-        self._grid = LagGrid.full(held_out.shape, boundary)
+        self._grid = grid
         self._scale = math.sqrt(held_out.response_energy)
         like = held_out.responses[0]
         images = [smooth_image(self._grid.shape, generator(seed, "start", k)) for k in range(terms)]
@@ -150,11 +159,11 @@ class _Descent:
 
     def step(self, w: torch.Tensor, response: torch.Tensor) -> float:
         """Take one step and return the squared relative error on its probe, from before it."""
-        convolution = ProbedConvolution(self._grid, [w])
-        (features,) = convolution.forward(self._h)
+        probed = ProbedTerms(self._grid, [w], self._u)
+        (features,) = probed.features(self._h)
         residual = (self._u * features).sum(0) - response / self._scale
         self._u.grad = residual * features.conj()
-        self._h.grad = convolution.adjoint([residual * self._u.conj()])
+        self._h.grad = probed.adjoint([residual])
         self._optimiser.step()
         self._schedule.step()
         return float(residual.abs().square().mean())

@@ -79,16 +79,46 @@ def fit(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FACTORS", help="A new factor file.")
     ],
-    terms: Annotated[int, typer.Option("--terms", min=1, help="Number of terms.")] = 1,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="two-sided (the default), diagonal-circulant (the paper's), symmetric, local or "
+            "multicoil.",
+        ),
+    ] = None,
+    terms: Annotated[
+        int | None,
+        typer.Option(
+            "--terms",
+            min=1,
+            help="Number of terms or virtual coils; default: as many as lower the held-out error.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", min=0, help="Add no more terms at this held-out error."),
+    ] = None,
     boundary: Annotated[
         str,
         typer.Option(
             "--boundary",
             metavar="linear|periodic",
             help="What lies outside the grid: nothing (tomography, most operators), or the "
-            "grid again (Cartesian MRI, periodic blur).",
+            "grid again (Cartesian MRI, periodic blur). Also one per axis, 'Z,Y,X'.",
         ),
     ] = "linear",
+    lags: Annotated[
+        str | None,
+        typer.Option(
+            "--lags", metavar="N|Z,Y,X", help="Lags of the kernels per axis, odd; default: all."
+        ),
+    ] = None,
+    windows: Annotated[
+        str | None,
+        typer.Option("--windows", metavar="N|Z,Y,X", help="Windows per axis of a local model."),
+    ] = None,
     method: Annotated[
         str, typer.Option("--method", metavar="least-squares|adam", help="How to fit.")
     ] = "least-squares",
@@ -96,6 +126,21 @@ def fit(
         int | None,
         typer.Option("--probes", min=1, help="Probes to fit to; the default depends on method."),
     ] = None,
+    responses: Annotated[
+        Path | None,
+        typer.Option(
+            "--responses",
+            metavar="DIR",
+            help="Keep the responses A*A w in this folder, and go on with those that it holds.",
+        ),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", metavar="FACTORS", help="Go on from this factor file's factors."),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Probes that A*A is applied to at once.")
+    ] = 1,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     json: JsonOption = None,
@@ -103,6 +148,7 @@ def fit(
     """Fit factors to the normal operator A*A and write a factor file."""
     from normalfit.factor_file_summary import figures, summary
     from normalfit.fit_to_file import fit_to_file
+    from normalfit.per_axis import per_axis_counts, per_axis_names
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
 
@@ -111,14 +157,22 @@ def fit(
         file = fit_to_file(
             load_spec(operator),
             output,
+            model=model,
             terms=terms,
-            boundary=boundary,
+            tolerance=tolerance,
+            boundary=per_axis_names(boundary),
+            lags=per_axis_counts("lags", lags),
+            windows=per_axis_counts("windows", windows),
             method=method,
             probes=probes,
+            responses=responses,
+            batch=batch,
+            start=start,
             seed=seed,
             device=device,
             command=shlex.join(["normalfit", *sys.argv[1:]]),
             progress=bars,
+            say=print_result,
         )
     print_result(summary(file), figures(file), json)
 

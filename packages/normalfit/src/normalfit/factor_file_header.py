@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FORMAT = "normalfit-factors"
 VERSION = "0.1"
 CHUNK_SIDE = 64  # 1 MB of float32 in 3-D: a 64³ patch touches at most 8 of them
+FACTORS = ("kernel", "u", "v")
 FACTOR_DTYPES = ("float32", "float64", "complex64", "complex128")
 
 _MAX_AXES = 8
@@ -76,7 +77,7 @@ class Header(_Document):
     @property
     def terms(self) -> int:
         """Number K of terms."""
-        return self.arrays["kernel"].shape[0]
+        return max(self.arrays[name].shape[0] for name in FACTORS if name in self.arrays)
 
     @property
     def lags(self) -> tuple[int, ...]:
@@ -87,7 +88,7 @@ class Header(_Document):
 def expected_chunks(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the chunk shape of an array: sides of at most 64, and of 1 along the terms."""
     chunks = tuple(min(CHUNK_SIDE, n) for n in shape)
-    return (1, *chunks[1:]) if name in ("kernel", "u", "v") else chunks
+    return (1, *chunks[1:]) if name in FACTORS else chunks
 
 
 def make_header(document: dict[str, Any]) -> Header:
@@ -181,16 +182,17 @@ def _contradictions(header: Header) -> list[str]:
 def _array_problems(header: Header, name: str, entry: ArrayEntry) -> list[str]:
     problems = []
     field = name.removeprefix("operator/")
-    if name not in ("kernel", "u", "v") and (field == name or not field.isidentifier()):
+    if name not in FACTORS and (field == name or not field.isidentifier()):
         problems.append(f"array name must be kernel, u, v or operator/FIELD, got {name!r}")
-    if name in ("kernel", "u", "v") and entry.dtype not in FACTOR_DTYPES:
+    if name in FACTORS and entry.dtype not in FACTOR_DTYPES:
         problems.append(f"{name} must be one of {FACTOR_DTYPES}, got {entry.dtype}")
     if name == "kernel" and entry.dtype != header.dtype:
         problems.append(f"kernel must be {header.dtype} as the attribute says, got {entry.dtype}")
-    if name in ("u", "v") and (
-        entry.shape[1:] != header.shape or entry.shape[0] not in (1, header.terms)
+    lags_or_shape = header.lags if name == "kernel" else header.shape
+    if name in FACTORS and (
+        entry.shape[1:] != lags_or_shape or entry.shape[0] not in (1, header.terms)
     ):
-        expected = (header.terms, *header.shape)
+        expected = (header.terms, *lags_or_shape)
         problems.append(f"{name} must have the shape {expected}, got {entry.shape}")
     if entry.chunks != expected_chunks(name, entry.shape):
         expected = expected_chunks(name, entry.shape)

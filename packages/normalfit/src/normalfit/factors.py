@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from normalfit.errors import InputError
+from normalfit.lag_kernel import LagKernel
+from normalfit.preconditioner import precondition, solve
 
 if TYPE_CHECKING:
+    from normalfit.conjugate_gradient import CGResult
     from normalfit.lag_grid import Boundary
-    from normalfit.lag_kernel import LagKernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,8 @@ class Factors:
         Kernels ``h_k``, ``(..., terms, *lags)``.
     u, v
         Diagonals ``(..., terms, *shape)``, one image per term; None means all ones. A terms
-        axis of one is shared by all terms.
+        axis of one is shared by all terms, in the kernel as in u and v (multi-coil factors
+        have one kernel).
 
     Raises
     ------
@@ -46,14 +49,16 @@ class Factors:
         for name, image in (("u", self.u), ("v", self.v)):
             if image is None:
                 continue
-            terms = tuple(image.shape[: -self._axes])[-1:]
             fits = image.shape[-self._axes :] == self.shape
-            if not fits or terms not in ((1,), (self.terms,)):
+            if not fits or self._terms_of(image) not in (1, self.terms):
                 msg = (
                     f"{name} must have the trailing shape {(self.terms, *self.shape)}, "
                     f"got {tuple(image.shape)}"
                 )
                 raise InputError(msg)
+        if self.kernel.terms not in (1, self.terms):
+            msg = f"kernel must have 1 or {self.terms} terms as u and v, got {self.kernel.terms}"
+            raise InputError(msg)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,7 +78,8 @@ class Factors:
     @property
     def terms(self) -> int:
         """Number K of terms."""
-        return self.kernel.terms
+        images = [image for image in (self.u, self.v) if image is not None]
+        return max([self.kernel.terms, *(self._terms_of(image) for image in images)])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -100,6 +106,9 @@ class Factors:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``B x`` of shape ``(..., *shape)``; costs one pruned FFT pair a term.
+
+        Without v all terms share the first FFT, without u the second. Terms are added one by
+        one: memory does not grow with them.
 
         Half-precision input is computed in the kernel's precision and cast back.
 
@@ -129,9 +138,68 @@ class Factors:
         """Return ``factor · B``."""
         return Factors(self.kernel.scaled(factor), self.u, self.v)
 
+    @cached_property
+    def is_self_adjoint(self) -> bool:
+        """Whether the factors say that ``B = B*``: ``u = conj(v)`` and Hermitian kernels."""
+        if self.u is None or self.v is None:
+            tied = self.u is self.v
+        else:
+            tied = torch.equal(self.u, self.v.conj())
+        return tied and torch.equal(self.kernel.values, self.kernel.adjoint.values)
+
+    def symmetrized(self) -> Factors:
+        """Return ``½ (B + B*)`` (paper, remark 4.2): self-adjoint, with twice as many terms.
+
+        Nearer to a self-adjoint N than B is, never farther. Factors that are self-adjoint
+        already are returned as they are.
+        """
+        if self.is_self_adjoint:
+            return self
+        axis, other = -self._axes - 1, self.adjoint
+        h = torch.cat([self.expanded(f.kernel.values) for f in (self, other)], axis) / 2
+        pairs = ((self.u, other.u), (self.v, other.v))
+        u, v = (torch.cat([self.expanded(image) for image in pair], axis) for pair in pairs)
+        return Factors(LagKernel(h, self.shape, self.boundary), u, v)
+
+    def precondition(self, b: torch.Tensor, ridge: float) -> torch.Tensor:
+        """Return ``M b``, M near ``(N + ridge I)⁻¹``, of symmetric factors; two FFTs.
+
+        `normalfit.preconditioner.preconditioner` gives M itself, as factors.
+
+        Raises
+        ------
+        InputError
+            The factors are not symmetric and positive (fit with model 'symmetric'), or `ridge`
+            is not positive.
+        """
+        return precondition(self, b, ridge)
+
+    def solve(
+        self, b: torch.Tensor, ridge: float, *, tolerance: float = 1e-6, iterations: int = 500
+    ) -> CGResult:
+        """Solve ``(B + ridge I) x = b`` for symmetric factors, by preconditioned CG.
+
+        Raises
+        ------
+        InputError
+            As `precondition`.
+        """
+        return solve(self, b, ridge, tolerance=tolerance, iterations=iterations)
+
+    def expanded(self, image: torch.Tensor | None) -> torch.Tensor:
+        """Return an image, or a kernel, for every term; ones for None."""
+        if image is None:
+            ones = torch.ones(self.shape, device=self.device, dtype=self.dtype)
+            return ones.expand(*self._batch, self.terms, *self.shape)
+        trailing = image.shape[-self._axes :]
+        return image.expand(*image.shape[: -self._axes - 1], self.terms, *trailing)
+
     @property
     def _axes(self) -> int:
         return len(self.shape)
+
+    def _terms_of(self, image: torch.Tensor) -> int:
+        return image.shape[-self._axes - 1] if image.ndim > self._axes else 0
 
     @property
     def _batch(self) -> tuple[int, ...]:
@@ -140,15 +208,26 @@ class Factors:
 
     def _apply(self, x: torch.Tensor) -> torch.Tensor:
         half = not (x.is_complex() or self.is_complex)
-        spectrum = self.kernel.half_spectrum if half else self.kernel.full_spectrum
+        spectra = self.kernel.half_spectrum if half else self.kernel.full_spectrum
         grid = self.kernel.grid
-        term_axis = -self._axes - 1
-        x = x.unsqueeze(term_axis)
-        x = x if self.v is None else self.v * x
-        product = grid.transform(x, half=half) * spectrum
-        if self.u is None:
-            return grid.inverse(product.sum(term_axis), half=half)
-        return (self.u * grid.inverse(product, half=half)).sum(term_axis)
+        transformed = grid.transform(x, half=half) if self.v is None else None
+        total: torch.Tensor | None = None
+        for k in range(self.terms):
+            if transformed is None or self.v is not None:
+                transformed = grid.transform(self._term(self.v, k) * x, half=half)
+            product = transformed * self._term(spectra, k)
+            if self.u is None:
+                part = product
+            else:
+                part = self._term(self.u, k) * grid.inverse(product, half=half)
+            total = part if total is None else total + part
+        assert total is not None  # noqa: S101 - there is at least one term
+        return grid.inverse(total, half=half) if self.u is None else total
+
+    def _term(self, factor: torch.Tensor | None, k: int) -> torch.Tensor:
+        assert factor is not None  # noqa: S101 - the caller looked
+        axis = -self._axes - 1
+        return factor.select(axis, k if factor.shape[axis] > 1 else 0)
 
 
 class _Apply(torch.autograd.Function):

@@ -19,9 +19,11 @@ class FitReport:
     ----------
     method
         'least-squares' or 'adam'.
+    model
+        Name of the model.
     terms
-        Number of terms.
-    boundary
+        Number of terms, windows or virtual coils.
+    boundary, lags
         Per axis.
     probes
         Training probes; for Adam as many as were drawn.
@@ -52,8 +54,10 @@ class FitReport:
     """
 
     method: str
+    model: str
     terms: int
     boundary: tuple[Boundary, ...]
+    lags: tuple[int, ...]
     probes: int
     held_out: int
     seed: int

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from normalfit.adjointness import adjointness
 from normalfit.devices import resolve_device
-from normalfit.factor_file import FactorMetadata, save_factors
-from normalfit.fitting import fit
+from normalfit.factor_file import FactorMetadata, load_factors, save_factors
+from normalfit.fit_memory import fit_memory
+from normalfit.fitting import DEFAULT_PROBES, HELD_OUT, chosen_model, fit
 from normalfit.progress import no_progress
 from normalfit.progress_bar import report_to
+from normalfit.response_folder import ResponseFolder
 from normalfit.spectral_norm import spectral_norm
 from normalfit.written_beside import check_output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.progress import Progress as Bars
 
     from normalfit.factor_file import FactorFile
+    from normalfit.model import Model
     from normalfit.specs import OperatorSpec
 
 
@@ -26,14 +32,18 @@ def fit_to_file(
     spec: OperatorSpec,
     path: str | Path,
     *,
-    terms: int = 1,
-    boundary: str = "linear",
+    model: Model | str | None = None,
     method: str = "least-squares",
     probes: int | None = None,
+    responses: str | Path | None = None,
+    batch: int = 1,
+    start: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     command: str | None = None,
     progress: Bars | None = None,
+    say: Callable[[str], object] | None = None,
+    **model_options: Any,  # noqa: ANN401 - checked by Model
 ) -> FactorFile:
     """Build an operator, fit its normal operator, measure its norm, and write a factor file.
 
@@ -43,32 +53,56 @@ def fit_to_file(
         The operator.
     path
         The factor file; it must not exist.
-    terms, boundary, method, probes, seed
-        As for `normalfit.fitting.fit`; probes None takes the method's default.
+    model, method, probes, batch, seed, **model_options
+        As for `normalfit.fitting.fit`.
+    responses
+        Folder to keep the responses in, new or of an earlier fit of this operator; None: in
+        memory.
+    start
+        Factor file to go on from, of the same model and grid; None starts from nothing.
     device
         As for `resolve_device`.
     command
         The command line to store.
     progress
         Bars to show the progress with.
+    say
+        Told what memory a least-squares fit needs, before it starts.
 
     Raises
     ------
+    FactorFileError
+        `start` is no factor file, or damaged.
     InputError
-        `path` exists (refused before anything is computed), or an argument is wrong.
+        `path` exists (refused before anything is computed), an argument is wrong, or the
+        fit needs more memory than is free.
     BackendError
         The device or the operator's backend is not there.
     """
     check_output(path)
+    wanted = chosen_model(model, method, **model_options)
     place = resolve_device(device)
     report = no_progress if progress is None else report_to(progress)
     operator = spec.build()
+    if method == "least-squares":
+        memory = fit_memory(
+            wanted,
+            operator.domain.shape,
+            probes=(probes or DEFAULT_PROBES[method]) + HELD_OUT,
+            in_memory=responses is None,
+            dtype=torch.complex64 if operator.is_complex else torch.float32,
+        )
+        memory.check(place)
+        if say is not None:
+            say(f"the fit needs up to {memory}")
     result = fit(
         operator,
-        terms=terms,
-        boundary=boundary,
+        model=wanted,
         method=method,
         probes=probes,
+        responses=None if responses is None else ResponseFolder(responses, spec.fingerprint),
+        batch=batch,
+        start=None if start is None else load_factors(start, place),
         seed=seed,
         device=place,
         progress=report,

@@ -54,3 +54,8 @@ class Fitted:
     history: tuple[HistoryPoint, ...]
     stop_reason: str
     converged: bool
+
+    @property
+    def num_terms(self) -> int:
+        """Number of terms, or of virtual coils."""
+        return self.factors.terms

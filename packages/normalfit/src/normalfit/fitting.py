@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,8 +11,11 @@ import torch
 from normalfit.adam import AdamOptions, fit_adam
 from normalfit.errors import InputError
 from normalfit.fit_report import FitReport
-from normalfit.least_squares import LeastSquaresOptions, fit_least_squares
-from normalfit.metrics import grid_error, patch_error
+from normalfit.least_squares import fit_least_squares
+from normalfit.least_squares_options import LeastSquaresOptions
+from normalfit.metrics import patch_error
+from normalfit.model import Model
+from normalfit.probe_set_error import probe_set_error
 from normalfit.probes import collect_responses
 from normalfit.progress import no_progress
 from normalfit.random_patch import half_grid
@@ -20,13 +23,13 @@ from normalfit.random_patch import half_grid
 if TYPE_CHECKING:
     from normalfit.factors import Factors
     from normalfit.fitted import Fitted
-    from normalfit.lag_grid import Boundary
     from normalfit.linear_operator import LinearOperator
     from normalfit.probes import ProbeSet
     from normalfit.progress import Progress
+    from normalfit.response_folder import ResponseFolder
 
 METHODS = ("least-squares", "adam")
-DEFAULT_PROBES = {"least-squares": 32, "adam": 1000}
+DEFAULT_PROBES = {"least-squares": 128, "adam": 1000}
 HELD_OUT = 8  # guides the fit; the errors that are reported come from probes of their own
 EVALUATION = 16
 
@@ -43,19 +46,22 @@ class FitResult:
 def fit(
     operator: LinearOperator,
     *,
-    boundary: str | tuple[str, ...] = "linear",
+    model: Model | str | None = None,
     method: str = "least-squares",
-    terms: int = 1,
     probes: int | None = None,
     held_out: int = HELD_OUT,
     evaluation: int = EVALUATION,
+    start: Factors | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
+    responses: ResponseFolder | None = None,
+    batch: int = 1,
     options: LeastSquaresOptions | AdamOptions | None = None,
     progress: Progress = no_progress,
+    **model_options: Any,  # noqa: ANN401 - checked by Model
 ) -> FitResult:
-    """Fit ``B = Σ_k u_k (h_k ∗ ·)`` to ``N = A*A`` in the Frobenius norm (paper, eqs. 16-18).
+    """Fit ``B = Σ_k u_k (h_k ∗ (v_k ·))`` to ``N = A*A`` in the Frobenius norm (paper, 16-18).
 
     The same seed gives the same factors bit for bit on the same machine and thread count.
 
@@ -64,21 +70,28 @@ def fit(
     operator
         ``A``; only its `normal` and, for the patch error, its `restricted` are used. Costs
         probes + held_out + evaluation applications of ``N``, and `evaluation` restricted ones.
-    boundary
-        'periodic' or 'linear', for all axes or one per axis.
+    model
+        A `Model`, or the name of one: with `model_options` its other fields (terms, boundary,
+        tolerance, lags, windows). None: 'two-sided', for Adam 'diagonal-circulant'.
     method
         'least-squares' (alternating, on a fixed set of probes) or 'adam' (the paper's, one
         fresh probe per step).
-    terms
-        Number K of terms.
     probes
-        Probes to fit to; None: 32 for least squares, 1,000 for Adam.
+        Probes to fit to; None: 128 for least squares, 1,000 for Adam.
     held_out, evaluation
         Probes that guide the fit, and those that the reported errors come from.
+    start
+        Factors to go on from, of the same model: from fewer probes, or a similar operator.
+        Only for least squares.
     seed
         Of everything random.
     device, dtype
-        Of probes and factors; the dtype is real.
+        Of probes and factors. dtype None is float32, complex64 for a complex operator.
+    responses
+        A folder that keeps the responses on disk; an interrupted fit goes on with them, and
+        memory does not grow with the probes. None keeps them in memory.
+    batch
+        Probes that ``N`` is applied to at once.
     options
         `LeastSquaresOptions` or `AdamOptions`; None: the defaults.
 
@@ -88,32 +101,41 @@ def fit(
         An argument is out of range, or the operator returns values that are not finite.
     """
     started = time.perf_counter()
-    shape, ends = operator.domain.shape, _boundaries(boundary, operator.domain.num_axes)
+    shape = operator.domain.shape
+    wanted = chosen_model(model, method, **model_options)
     options = _checked_options(method, options)
     count = DEFAULT_PROBES[method] if probes is None else probes
+    if dtype is None:
+        dtype = torch.complex64 if operator.is_complex else torch.float32
     shared: dict[str, Any] = {"seed": seed, "device": device, "dtype": dtype}
+    kept: dict[str, Any] = {"folder": responses, "batch": batch, "progress": progress}
 
-    def responses(number: int, stream: Any) -> ProbeSet:  # noqa: ANN401 - a literal of probes.py
-        return collect_responses(
-            operator.normal, shape, number, stream=stream, progress=progress, **shared
-        )
+    def collected(number: int, stream: Any) -> ProbeSet:  # noqa: ANN401 - a literal of probes.py
+        return collect_responses(operator.normal, shape, number, stream=stream, **shared, **kept)
 
-    guide = responses(held_out, "held-out")
-    training = responses(count, "training") if method == "least-squares" else None
+    guide = collected(held_out, "held-out")
+    training = collected(count, "training") if method == "least-squares" else None
     response_seconds = time.perf_counter() - started
-    model: dict[str, Any] = {"terms": terms, "seed": seed, "progress": progress}
+    how: dict[str, Any] = {"seed": seed, "progress": progress}
+    if start is not None and training is None:
+        msg = f"start must only be given for least squares, got one for {method}"
+        raise InputError(msg)
     fitted: Fitted
     if isinstance(options, AdamOptions) or training is None:
         adam = options if isinstance(options, AdamOptions) else None
-        fitted = fit_adam(operator.normal, guide, ends, steps=count, options=adam, **model)
+        fitted = fit_adam(operator.normal, guide, wanted, steps=count, options=adam, **how)
     else:
-        fitted = fit_least_squares(training, guide, ends, options=options, **model)
+        exact = operator.has_exact_adjoint
+        fitted = fit_least_squares(
+            training, guide, wanted, self_adjoint=exact, start=start, options=options, **how
+        )
     patch_shape = half_grid(shape)
-    measured: dict[str, Any] = {"probes": evaluation, **shared}
     report = FitReport(
         method=method,
-        terms=terms,
-        boundary=ends,
+        model=wanted.name,
+        terms=fitted.num_terms,
+        boundary=fitted.factors.boundary,
+        lags=fitted.factors.lags,
         probes=count,
         held_out=held_out,
         seed=seed,
@@ -121,8 +143,8 @@ def fit(
         history=fitted.history,
         stop_reason=fitted.stop_reason,
         converged=fitted.converged,
-        grid_error=grid_error(operator.normal, fitted.factors, shape, **measured),
-        patch_error=patch_error(operator, fitted.factors, patch_shape, **measured),
+        grid_error=probe_set_error(collected(evaluation, "evaluation"), fitted.factors),
+        patch_error=patch_error(operator, fitted.factors, patch_shape, probes=evaluation, **shared),
         patch_shape=patch_shape,
         seconds=time.perf_counter() - started,
         response_seconds=response_seconds,
@@ -131,20 +153,37 @@ def fit(
     return FitResult(fitted.factors, report)
 
 
-def _boundaries(boundary: str | tuple[str, ...], num_axes: int) -> tuple[Boundary, ...]:
-    ends = (boundary,) * num_axes if isinstance(boundary, str) else tuple(boundary)
-    if len(ends) != num_axes or not all(end in ("periodic", "linear") for end in ends):
-        msg = f"boundary must be 'periodic' or 'linear', once or per axis, got {boundary!r}"
+def chosen_model(
+    model: Model | str | None,
+    method: str = "least-squares",
+    **model_options: Any,  # noqa: ANN401
+) -> Model:
+    """Return the model that the arguments of `fit` name.
+
+    Raises
+    ------
+    InputError
+        There is no such model or option, or an option beside a `Model`.
+    """
+    if method not in METHODS:
+        msg = f"method must be one of {', '.join(METHODS)}, got {method!r}"
         raise InputError(msg)
-    return ends  # type: ignore[return-value] # checked above
+    if isinstance(model, Model):
+        if model_options:
+            msg = f"model options must be the Model's, got {sorted(model_options)} beside it"
+            raise InputError(msg)
+        return model
+    known = {field.name for field in fields(Model)} - {"name"}
+    if not set(model_options) <= known:
+        msg = f"options must be among {sorted(known)}, got {sorted(set(model_options) - known)}"
+        raise InputError(msg)
+    default = "two-sided" if method == "least-squares" else "diagonal-circulant"
+    return Model(default if model is None else model, **model_options)
 
 
 def _checked_options(
     method: str, options: LeastSquaresOptions | AdamOptions | None
 ) -> LeastSquaresOptions | AdamOptions:
-    if method not in METHODS:
-        msg = f"method must be one of {', '.join(METHODS)}, got {method!r}"
-        raise InputError(msg)
     kind = LeastSquaresOptions if method == "least-squares" else AdamOptions
     options = kind() if options is None else options
     if not isinstance(options, kind):

@@ -13,43 +13,57 @@ if TYPE_CHECKING:
 
     from normalfit.conjugate_gradient import CGResult
     from normalfit.lag_grid import LagGrid
-    from normalfit.probed_convolution import ProbedConvolution
+    from normalfit.probed_terms import ProbedTerms
 
 
-def expected_gram(grid: LagGrid, u: torch.Tensor, energy: float) -> torch.Tensor:
+def expected_gram(
+    grid: LagGrid, u: torch.Tensor, v: torch.Tensor | None, energy: float
+) -> torch.Tensor:
     """Return what the normal equations of the kernels are for infinitely many probes.
 
     For white probes different lags decouple, and lag τ meets the voxels n with n-τ on the
-    grid: ``gram[k, l, τ] = energy · Σ_n conj(u_k[n]) u_l[n]`` over them, ``(terms, terms,
-    *lags)``. Summed in float64: the corners hold one voxel each.
+    grid: ``gram[k, l, τ] = energy · Σ_n conj(φ_k) φ_l`` over them, ``(terms, terms, *lags)``,
+    with ``φ_k = u_k[n] v_k[n-τ]``. Summed in float64: the corners hold one voxel each.
+
+    Parameters
+    ----------
+    u, v
+        Diagonals ``(terms, *shape)``; v None means ones.
+    energy
+        Energy of the probes per voxel.
     """
-    wide = u.to(torch.complex128 if u.is_complex() else torch.float64)
+    wide = torch.complex128 if u.is_complex() else torch.float64
     ones = torch.ones(grid.shape, dtype=torch.float64, device=u.device)
-    products = wide.conj()[:, None] * wide[None, :]
-    return (energy * grid.correlate(ones, products)).to(u.dtype)
+    gram = u.new_empty((len(u), len(u), *grid.lags))
+    for k in range(len(u)):  # pair by pair: in double precision all at once would not fit
+        for other in range(k, len(u)):
+            left = u[k].to(wide).conj() * u[other].to(wide)
+            # correlate conjugates its first argument
+            right = ones if v is None else v[k].to(wide) * v[other].to(wide).conj()
+            gram[k, other] = energy * grid.correlate(right, left)
+            gram[other, k] = gram[k, other].conj()
+    return gram
 
 
 def solve_kernels(
-    convolution: ProbedConvolution,
+    terms: ProbedTerms,
     responses: Iterable[torch.Tensor],
-    u: torch.Tensor,
     start: torch.Tensor,
     ridge: torch.Tensor,
     gram: torch.Tensor,
     *,
     iterations: int,
     tolerance: float,
+    tie: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> CGResult:
-    """Minimise ``Σ_m |N w_m - Σ_k u_k (h_k ∗ w_m)|² + Σ ridge |h|²`` over the kernels h.
+    """Minimise ``Σ_m |N w_m - Σ_k u_k (h_k ∗ (v_k w_m))|² + Σ ridge |h|²`` over the kernels h.
 
     Parameters
     ----------
-    convolution
-        Convolution with the probes ``w_m``.
+    terms
+        The map from kernels to responses, with its probes and diagonals.
     responses
-        ``N w_m``.
-    u
-        Diagonals ``(terms, *shape)``.
+        ``N w_m`` in the order of its results: twice, if it probes both sides.
     start, ridge
         Kernels to start from, and the ridge of every entry, both ``(terms, *lags)``.
     gram
@@ -58,17 +72,19 @@ def solve_kernels(
         ``q² = 2^axes / M`` (Marchenko-Pastur), and less with a ridge.
     iterations, tolerance
         Of `conjugate_gradient`.
+    tie
+        Projection onto the kernels that are looked for, for instance `hermitian`; it must
+        leave `ridge` and `gram` as they are. None leaves all free.
     """
+    tied = tie or (lambda h: h)
 
     def normal(h: torch.Tensor) -> torch.Tensor:
-        images = ((u * f).sum(0) for f in convolution.forward(h))
-        return convolution.adjoint(u.conj() * image for image in images) + ridge * h
+        return tied(terms.normal(h)) + ridge * h
 
-    right = convolution.adjoint(u.conj() * response for response in responses)
     return conjugate_gradient(
         normal,
-        right,
-        x0=start if bool(start.any()) else None,
+        tied(terms.adjoint(responses)),
+        x0=tied(start) if bool(start.any()) else None,
         iterations=iterations,
         tolerance=tolerance,
         precondition=_preconditioner(gram, ridge),
@@ -78,12 +94,19 @@ def solve_kernels(
 def _preconditioner(
     gram: torch.Tensor, ridge: torch.Tensor
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    blocks = gram.movedim((0, 1), (-2, -1)) + torch.diag_embed(ridge.movedim(0, -1))
-    diagonal = torch.diagonal(blocks, dim1=-2, dim2=-1).real
-    # a corner lag meets one voxel, which cannot tell its terms apart; some lags meet none
-    precision = torch.finfo(diagonal.dtype)
-    floor = (precision.eps**0.5 * diagonal.sum(-1, keepdim=True)).clamp_min(precision.tiny)
     if len(ridge) == 1:
-        return lambda residual: residual / (diagonal + floor).movedim(-1, 0)
-    inverse = torch.linalg.inv(blocks + torch.diag_embed(floor.expand_as(diagonal)))
+        diagonal = gram[0].real + ridge
+        weight = 1 / (diagonal + _floor(diagonal))
+        return lambda residual: residual * weight
+    blocks = gram.movedim((0, 1), (-2, -1)) + torch.diag_embed(ridge.movedim(0, -1))
+    floor = _floor(torch.diagonal(blocks, dim1=-2, dim2=-1).real.sum(-1, keepdim=True))
+    inverse = torch.linalg.inv(
+        blocks + torch.diag_embed(floor.expand(*ridge.shape[1:], len(ridge)))
+    )
     return lambda residual: torch.einsum("...kl,l...->k...", inverse, residual)
+
+
+def _floor(diagonal: torch.Tensor) -> torch.Tensor:
+    """Return what keeps a lag defined that meets one voxel, or none, and tells no terms apart."""
+    precision = torch.finfo(diagonal.dtype)
+    return (precision.eps**0.5 * diagonal).clamp_min(precision.tiny)

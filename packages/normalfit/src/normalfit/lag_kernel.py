@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 
 from normalfit.errors import InputError
+from normalfit.hermitian import reflected
 from normalfit.lag_grid import Boundary, LagGrid
 
 
@@ -77,13 +78,7 @@ class LagKernel:
     @cached_property
     def adjoint(self) -> LagKernel:
         """The kernel ``conj h(-τ)``."""
-        axes = tuple(range(-len(self.shape), 0))
-        flipped = self.values.conj().resolve_conj().flip(axes)
-        # an even axis has no lag +L/2: index L - i holds lag -(i - L/2), so roll by one
-        even = [axis for axis in axes if self.lags[axis] % 2 == 0]
-        if even:
-            flipped = flipped.roll([1] * len(even), even)
-        return replace(self, values=flipped)
+        return replace(self, values=reflected(self.values, self.lags))
 
     def restricted(self, patch_shape: tuple[int, ...]) -> LagKernel:
         """Return the kernel that a patch of `patch_shape` meets (design eq. 2), kept per shape.
@@ -95,6 +90,16 @@ class LagKernel:
         if patch_shape not in kept:
             kept[patch_shape] = self._restrict(patch_shape)
         return kept[patch_shape]
+
+    def selected(self, terms: torch.Tensor) -> LagKernel:
+        """Return the kernels of the terms with these indices, int64; their spectra stay kept."""
+        axis = -len(self.shape) - 1
+        result = replace(self, values=self.values.index_select(axis, terms))
+        for name in ("half_spectrum", "full_spectrum"):
+            if name in self.__dict__:
+                spectrum = self.__dict__[name].index_select(axis, terms)
+                object.__setattr__(result, name, spectrum)
+        return result
 
     def scaled(self, factor: float) -> LagKernel:
         """Return the kernel times `factor`."""

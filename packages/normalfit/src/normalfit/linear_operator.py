@@ -33,11 +33,14 @@ class LinearOperator(abc.ABC):
         Grid of ``y = A x``.
     has_exact_adjoint
         Whether `adjoint` is the exact adjoint of `forward` (ASTRA's 3-D pair is not).
+    is_complex
+        Whether the domain is complex: `fit` then draws complex probes.
     """
 
     domain: Grid
     range: Grid
     has_exact_adjoint: bool = True
+    is_complex: bool = False
 
     @abc.abstractmethod
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -107,6 +110,8 @@ class FunctionOperator(LinearOperator):
         Callables on tensors of shape ``(*domain.shape)`` and ``(*range.shape)``, or with one
         leading batch axis if `batched`. What they raise becomes an InputError. That they are
         linear and each other's adjoint is not checked here; `normalfit check` does.
+    has_exact_adjoint, is_complex
+        As for `LinearOperator`.
     """
 
     def __init__(
@@ -117,9 +122,13 @@ class FunctionOperator(LinearOperator):
         adjoint: Callable[[torch.Tensor], torch.Tensor],
         *,
         batched: bool = False,
+        has_exact_adjoint: bool = True,
+        is_complex: bool = False,
     ) -> None:
         self.domain = domain
         self.range = range
+        self.has_exact_adjoint = has_exact_adjoint
+        self.is_complex = is_complex
         self._forward_function = forward if batched else _over_batch(forward)
         self._adjoint_function = adjoint if batched else _over_batch(adjoint)
 
@@ -138,6 +147,7 @@ class _EmbeddedOperator(LinearOperator):
         self.domain = type(operator.domain)(patch.shape, operator.domain.voxel_mm)
         self.range = operator.range
         self.has_exact_adjoint = operator.has_exact_adjoint
+        self.is_complex = operator.is_complex
         self._operator = operator
         self._patch = patch
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from normalfit.estimate import Estimate, relative_error_estimate
+from normalfit.estimate import relative_error_estimate
+from normalfit.probe_set_error import energy, probe_set_error
 from normalfit.probes import collect_responses, draw_probe, generator
 from normalfit.progress import no_progress
 from normalfit.random_patch import half_grid, random_patch
@@ -15,9 +16,10 @@ from normalfit.restriction import restrict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from normalfit.estimate import Estimate
     from normalfit.factors import Factors
     from normalfit.linear_operator import LinearOperator
-    from normalfit.probes import ProbeSet, Stream
+    from normalfit.probes import Stream
     from normalfit.progress import Progress
 
 
@@ -63,17 +65,6 @@ def grid_error(
     return probe_set_error(responses, approximation)
 
 
-def probe_set_error(
-    probe_set: ProbeSet, approximation: Callable[[torch.Tensor], torch.Tensor]
-) -> Estimate:
-    """Return ``‖N - B‖_F / ‖N‖_F`` from probes whose responses are known."""
-    errors, references = [], []
-    for w, response in zip(probe_set.probes, probe_set.responses, strict=True):
-        errors.append(_energy(response - approximation(w)))
-        references.append(_energy(response))
-    return relative_error_estimate(errors, references)
-
-
 def patch_error(
     operator: LinearOperator,
     factors: Factors,
@@ -112,11 +103,7 @@ def patch_error(
             patch_shape, seed=seed, stream=streams[0], index=index, device=device, dtype=dtype
         )
         response = operator.restricted(patch).normal(w)
-        errors.append(_energy(response - restrict(factors, patch)(w)))
-        references.append(_energy(response))
+        errors.append(energy(response - restrict(factors, patch)(w)))
+        references.append(energy(response))
         progress("patches", index + 1, probes, "")
     return relative_error_estimate(errors, references)
-
-
-def _energy(x: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(x)) ** 2

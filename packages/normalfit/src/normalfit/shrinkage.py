@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def lag_shells(grid: LagGrid) -> torch.Tensor:
-    """Return for every lag its distance from lag zero, rounded; int64 ``(*lags)``."""
+    """Return for every lag its distance from lag zero, rounded; int32 ``(*lags)``."""
     squared = torch.zeros(())
     for length in grid.lags:
         lag = torch.arange(length, dtype=torch.float64) - length // 2
         squared = squared[..., None] + lag**2
-    return squared.sqrt().round().long()
+    return squared.sqrt_().round_().int()
 
 
 def new_kernel_ridge(num_lags: int, share: float) -> float:
@@ -66,7 +66,7 @@ def kernel_ridge(
     shells
         Shell of every lag, from `lag_shells`.
     """
-    count = torch.bincount(shells.flatten()).to(h.dtype)
+    count = torch.bincount(shells.flatten()).to(information.dtype)
     ridges = []
     for kernel, known, ridge in zip(h, information, previous, strict=True):
         if not bool(kernel.any()):

@@ -1,0 +1,144 @@
+"""Model: which sum of diagonal and convolution factors a fit looks for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import get_args
+
+from normalfit.errors import InputError
+from normalfit.lag_grid import Boundary, LagGrid
+
+MODELS = {
+    "diagonal-circulant": "Σ u_k (h_k ∗ x): the paper's, with one term and periodic boundary",
+    "two-sided": "Σ u_k (h_k ∗ (v_k x)): tied (u = conj v, h Hermitian) where A*A is self-adjoint",
+    "symmetric": "√d (h ∗ (√d x)) with d ≥ 0 and a spectrum ≥ 0: positive semi-definite",
+    "local": "d Σ w_k (h_k ∗ x): fixed smooth windows w that sum to one, a kernel for each",
+    "multicoil": "Σ conj(s_k) (h ∗ (s_k x)): virtual coils that share one Hermitian kernel",
+}
+MAX_TERMS = 4  # of a fit that finds their number itself  # our choice
+_GROWING = ("diagonal-circulant", "two-sided")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which factors are looked for.
+
+    Parameters
+    ----------
+    name
+        One of `MODELS`.
+    boundary
+        'linear' or 'periodic', for all axes or one per axis.
+    terms
+        Number K of terms, or of virtual coils. None: as many as lower the held-out error by
+        more than its interval, at most four, or one virtual coil.
+    tolerance
+        Stop adding terms at this held-out error; only with `terms` None.
+    lags
+        Lags per axis of the kernels, one number for all axes or one per axis; at most every lag
+        of the grid. None: every lag, but half of them for local kernels (cone beam 24³, three
+        windows: half of the lags reach 0.310, a quarter 0.363).
+    windows
+        Windows of the local model, for all axes or one per axis; None is three.
+
+    Raises
+    ------
+    InputError
+        A value is out of range, or does not belong to the model.
+    """
+
+    name: str = "two-sided"
+    boundary: str | tuple[str, ...] = "linear"
+    terms: int | None = None
+    tolerance: float | None = None
+    lags: int | tuple[int, ...] | None = None
+    windows: int | tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in MODELS:
+            msg = f"model must be one of {', '.join(MODELS)}, got {self.name!r}"
+            raise InputError(msg)
+        if self.terms is not None and self.terms < 1:
+            msg = f"terms must be at least 1, got {self.terms}"
+            raise InputError(msg)
+        self._check_tolerance()
+        if self.terms is not None and self.name in ("symmetric", "local") and self.terms != 1:
+            msg = f"terms must not be given for the model {self.name}, got {self.terms}"
+            raise InputError(msg)
+        if self.windows is not None and self.name != "local":
+            msg = f"windows must only be given for the model local, got {self.windows}"
+            raise InputError(msg)
+
+    @property
+    def grows(self) -> bool:
+        """Whether terms are added one by one."""
+        return self.name in _GROWING
+
+    def lag_grid(self, shape: tuple[int, ...]) -> LagGrid:
+        """Return the lags of the kernels on a grid of `shape`.
+
+        Raises
+        ------
+        InputError
+            The boundary or the lags do not fit the grid.
+        """
+        ends = self.boundaries(len(shape))
+        full = [n if end == "periodic" else 2 * n - 1 for n, end in zip(shape, ends, strict=True)]
+        if self.lags is None and self.name == "local":
+            wanted = tuple(2 * (n // 2) + 1 for n in shape)
+        else:
+            wanted = tuple(full) if self.lags is None else _per_axis("lags", self.lags, len(shape))
+        lags = tuple(min(a, b) for a, b in zip(wanted, full, strict=True))
+        return LagGrid(shape, lags, ends)
+
+    def boundaries(self, num_axes: int) -> tuple[Boundary, ...]:
+        """Return the boundary of each axis."""
+        single = isinstance(self.boundary, str)
+        ends = (self.boundary,) * num_axes if single else tuple(self.boundary)
+        if len(ends) != num_axes or not all(end in get_args(Boundary) for end in ends):
+            msg = (
+                f"boundary must be 'periodic' or 'linear', once or per axis, got {self.boundary!r}"
+            )
+            raise InputError(msg)
+        return ends  # type: ignore[return-value] # checked above
+
+    def most_terms(self, shape: tuple[int, ...]) -> int:
+        """Return how many terms the factors may get."""
+        if self.name == "local":
+            return math.prod(self.window_counts(shape))
+        return self.terms or (MAX_TERMS if self.grows else 1)
+
+    def window_counts(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the windows per axis: at most as many as voxels."""
+        counts = _per_axis("windows", 3 if self.windows is None else self.windows, len(shape))
+        if self.windows is None:
+            return tuple(min(count, n) for count, n in zip(counts, shape, strict=True))
+        if not all(1 <= count <= n for count, n in zip(counts, shape, strict=True)):
+            msg = f"windows must be between 1 and the voxels {shape} per axis, got {counts}"
+            raise InputError(msg)
+        return counts
+
+    def _check_tolerance(self) -> None:
+        if self.tolerance is None:
+            return
+        if not 0 <= self.tolerance < math.inf:
+            msg = f"tolerance must be zero or more, got {self.tolerance}"
+            raise InputError(msg)
+        if self.terms is not None:
+            msg = f"tolerance must not be given beside terms {self.terms}, got {self.tolerance}"
+            raise InputError(msg)
+        if not self.grows:
+            msg = (
+                f"tolerance must be given for a model that grows ({', '.join(_GROWING)}), "
+                f"got {self.tolerance} for {self.name}"
+            )
+            raise InputError(msg)
+
+
+def _per_axis(name: str, value: int | tuple[int, ...], num_axes: int) -> tuple[int, ...]:
+    values = (value,) * num_axes if isinstance(value, int) else tuple(value)
+    if len(values) != num_axes:
+        msg = f"{name} must be one number or one per axis ({num_axes}), got {value}"
+        raise InputError(msg)
+    return values

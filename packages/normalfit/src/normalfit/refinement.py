@@ -1,0 +1,140 @@
+"""Refinement: sweeps of a fit until the error on held-out probes no longer falls."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from normalfit.fitted import HistoryPoint
+from normalfit.probe_set_error import probe_set_error
+
+if TYPE_CHECKING:
+    from normalfit.estimate import Estimate
+    from normalfit.lag_grid import LagGrid
+    from normalfit.least_squares_options import LeastSquaresOptions
+    from normalfit.probes import ProbeSet
+    from normalfit.progress import Progress
+    from normalfit.terms import Terms
+
+
+class Sweep(Protocol):
+    """One sweep of a method: the new terms, and their error on the training probes."""
+
+    def __call__(self, terms: Terms, noise: float) -> tuple[Terms, float]:
+        """Return terms that fit better; `noise` is the variance that is left on held-out probes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """The terms with the lowest held-out error that a refinement met.
+
+    Parameters
+    ----------
+    terms
+        The terms.
+    error
+        Their error on the held-out probes.
+    converged
+        Whether the error no longer fell.
+    """
+
+    terms: Terms
+    error: Estimate
+    converged: bool
+
+
+class Refinement:
+    """What guides a fit, and its history.
+
+    Parameters
+    ----------
+    grid
+        Lags of the kernels, and the grid.
+    training
+        Probes that the sweeps fit to; only counted here.
+    held_out
+        Probes that say when to stop, and set the ridges.
+    options
+        When to stop.
+    progress
+        Told after every sweep.
+    """
+
+    def __init__(
+        self,
+        grid: LagGrid,
+        training: ProbeSet,
+        held_out: ProbeSet,
+        options: LeastSquaresOptions,
+        progress: Progress,
+    ) -> None:
+        self.history: list[HistoryPoint] = []
+        self._grid, self._training, self._held_out = grid, training, held_out
+        self._options, self._progress = options, progress
+        self._started = time.perf_counter()
+
+    def error_of(self, terms: Terms) -> float:
+        """Return the held-out error of terms to go on from: one where no kernel is known."""
+        if not bool(terms.h.any()):
+            return 1.0
+        return probe_set_error(self._held_out, terms.factors(self._grid)).value
+
+    def run(
+        self,
+        sweep: Sweep,
+        terms: Terms,
+        error: float = 1.0,
+        *,
+        trial: bool = False,
+        stage: bool = False,
+    ) -> Refined:
+        """Sweep until the held-out error no longer falls.
+
+        Parameters
+        ----------
+        sweep
+            The method.
+        terms
+            Where to start.
+        error
+            Held-out error of what is known already: zeros have one.
+        trial
+            Whether this only tries a start.
+        stage
+            Whether more terms are to come, so that a coarse result will do.
+        """
+        options = self._options
+        limit = options.trial_sweeps if trial else options.sweeps
+        least = options.stage_improvement if stage else options.min_improvement
+        patience = 1 if stage else options.patience
+        energy = self._held_out.response_energy
+        best: Refined | None = None
+        misses = 0
+        for count in range(1, limit + 1):
+            terms, train_error = sweep(terms, error**2 * energy)
+            estimate = probe_set_error(self._held_out, terms.factors(self._grid))
+            error = estimate.value
+            self._record(terms, train_error, error)
+            self._progress("least squares", count, limit, f"held-out error {error:.3f}")
+            threshold = math.inf if best is None else best.error.value
+            fell = error < threshold * (1 - least)
+            misses = 0 if fell else misses + 1
+            if error < threshold:
+                best = Refined(terms, estimate, converged=False)
+            if misses >= patience:
+                break
+        assert best is not None  # noqa: S101 - there is at least one sweep
+        return Refined(best.terms, best.error, converged=misses >= patience)
+
+    def _record(self, terms: Terms, train_error: float, held_out_error: float) -> None:
+        self.history.append(
+            HistoryPoint(
+                terms=len(terms),
+                applications=len(self._training),
+                train_error=train_error,
+                held_out_error=held_out_error,
+                seconds=time.perf_counter() - self._started,
+            )
+        )
