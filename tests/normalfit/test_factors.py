@@ -170,8 +170,10 @@ def test_wrong_shapes_are_refused():
         factors(torch.zeros(4, 5, 7, dtype=torch.float64))
     with pytest.raises(InputError, match="inside the grid"):
         restrict(factors, Patch((3, 0, 0), (2, 2, 2)))
-    with pytest.raises(InputError, match="u must have"):
+    with pytest.raises(InputError, match=r"kernel must have 1 or 3 terms .* got 2"):
         Factors(factors.kernel, torch.zeros(3, *SHAPE))
+    with pytest.raises(InputError, match=r"v must have the trailing shape \(3, 4, 5, 6\)"):
+        Factors(factors.kernel, torch.zeros(3, *SHAPE), torch.zeros(2, *SHAPE))
     with pytest.raises(InputError, match="one shape"):
         restrict_batch(factors, [Patch((0, 0, 0), (2, 2, 2)), Patch((0, 0, 0), (2, 2, 3))])
 
@@ -186,6 +188,86 @@ def test_missing_axes_are_refused(missing):
             Factors(factors.kernel, **{name: factors.u[(0,) * missing]})
     with pytest.raises(InputError, match="x must have the trailing shape"):
         factors(torch.zeros(SHAPE[missing:], dtype=torch.float64))
+
+
+def coil_factors(boundary=("linear",) * 3, dtype=torch.complex128, coils=3):
+    """One Hermitian kernel between conjugate diagonals, one pair per coil."""
+    free = make_factors(boundary=boundary, terms=coils, dtype=dtype)
+    kernel = LagKernel(free.kernel.values[:1], SHAPE, boundary)
+    h = (kernel.values + kernel.adjoint.values) / 2
+    v = free.v
+    return Factors(LagKernel(h, SHAPE, boundary), v.conj().resolve_conj(), v)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_coils_that_share_a_kernel_are_a_sum_of_as_many_terms(boundary):
+    factors = coil_factors(boundary)
+    assert (factors.terms, factors.kernel.terms) == (3, 1)
+    every = factors.kernel.values.expand(3, *factors.lags)
+    copied = Factors(LagKernel(every, SHAPE, boundary), factors.u, factors.v)
+    dense = dense_matrix(factors, SHAPE, torch.complex128)
+    torch.testing.assert_close(dense, explicit_matrix(copied), rtol=1e-12, atol=1e-11)
+    adjoint = dense_matrix(factors.adjoint, SHAPE, torch.complex128)
+    torch.testing.assert_close(adjoint, dense.mH, rtol=1e-12, atol=1e-11)
+    assert factors.is_self_adjoint
+    torch.testing.assert_close(dense, dense.mH, rtol=1e-12, atol=1e-11)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_coils_are_restricted_exactly(boundary):
+    factors = coil_factors(boundary)
+    dense = dense_matrix(factors, SHAPE, torch.complex128).reshape(*SHAPE, *SHAPE)
+    for patch in patches_of(SHAPE):
+        size = torch.Size(patch.shape).numel()
+        expected = dense[(*patch.slices, *patch.slices)].reshape(size, size)
+        restricted = restrict(factors, patch)
+        assert restricted.kernel.terms == 1
+        result = dense_matrix(restricted, patch.shape, torch.complex128)
+        torch.testing.assert_close(result, expected, rtol=0, atol=1e-10)
+
+
+def test_a_patch_drops_the_coils_that_do_not_see_it():
+    factors = coil_factors()
+    factors.u[1, :2] = factors.v[1, :2] = 0
+    patch = Patch((0, 0, 0), (2, 3, 4))
+    restricted = restrict(factors, patch)
+    assert (restricted.terms, restricted.kernel.terms) == (2, 1)
+    dense = dense_matrix(factors, SHAPE, torch.complex128).reshape(*SHAPE, *SHAPE)
+    expected = dense[(*patch.slices, *patch.slices)].reshape(24, 24)
+    result = dense_matrix(restricted, patch.shape, torch.complex128)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("with_v", [True, False])
+def test_symmetrized_is_half_of_the_sum_with_the_adjoint(boundary, dtype, with_v):
+    factors = make_factors(boundary=boundary, dtype=dtype, v=with_v)
+    B = dense_matrix(factors, SHAPE, dtype)
+    symmetric = factors.symmetrized()
+    result = dense_matrix(symmetric, SHAPE, dtype)
+    torch.testing.assert_close(result, (B + B.mH) / 2, rtol=1e-12, atol=1e-11)
+    assert not factors.is_self_adjoint
+    assert symmetric.terms == 2 * factors.terms
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_symmetrized_is_not_farther_from_a_self_adjoint_operator(dtype):
+    A = torch.randn(120, 120, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    N = A.mH @ A
+    factors = make_factors(dtype=dtype)
+    before, after = (
+        float(torch.linalg.norm(dense_matrix(f, SHAPE, dtype) - N))
+        for f in (factors, factors.symmetrized())
+    )
+    assert after < before
+
+
+def test_what_is_self_adjoint_is_symmetrized_already():
+    coils = coil_factors()
+    assert coils.symmetrized() is coils
+    plain = Factors(coils.kernel)
+    assert plain.symmetrized() is plain
 
 
 @pytest.mark.parametrize("boundary", [("periodic", "linear"), ("linear", "linear")])
