@@ -17,8 +17,9 @@ from normalfit.specs.cone_beam import ConeBeamSpec
 from normalfit.specs.deconvolution import DeconvolutionSpec
 from normalfit.specs.fingerprint import fingerprint
 from normalfit.specs.inpainting import InpaintingSpec
-from normalfit.specs.operator_config import Attachments
+from normalfit.specs.operator_config import Attachments, OperatorConfig
 from normalfit.specs.parallel_beam import ParallelBeamSpec
+from normalfit.specs.plugins import plugin_config, plugin_kinds
 from normalfit.specs.problems import Problem, problem, problems_of, refuse
 from normalfit.specs.python_function import PythonFunctionSpec
 from normalfit.specs.quantities import Backend
@@ -28,9 +29,15 @@ if TYPE_CHECKING:
     from normalfit.grid import Grid
     from normalfit.linear_operator import LinearOperator
 
-Config = ConeBeamSpec | ParallelBeamSpec | DeconvolutionSpec | InpaintingSpec | PythonFunctionSpec
-CONFIGS: dict[str, type[Config]] = {
-    get_args(config.model_fields["kind"].annotation)[0]: config for config in get_args(Config)
+_OWN: tuple[type[OperatorConfig], ...] = (
+    ConeBeamSpec,
+    ParallelBeamSpec,
+    DeconvolutionSpec,
+    InpaintingSpec,
+    PythonFunctionSpec,
+)
+CONFIGS: dict[str, type[OperatorConfig]] = {
+    get_args(config.model_fields["kind"].annotation)[0]: config for config in _OWN
 }
 
 
@@ -48,14 +55,14 @@ class OperatorSpec:
         Folder of the YAML file, where a Python function is looked for; None if there is none.
     """
 
-    config: Config
+    config: OperatorConfig
     arrays: Mapping[str, np.ndarray]
     folder: Path | None = None
 
     @property
     def kind(self) -> str:
         """Kind of the operator."""
-        return self.config.kind
+        return str(getattr(self.config, "kind"))  # noqa: B009 - every kind has one of its own
 
     @cached_property
     def fingerprint(self) -> str:
@@ -137,11 +144,21 @@ def spec_from_document(
     return _checked(document, present, problems, place, None)
 
 
-def _config_class(document: Mapping[str, Any], place: str) -> type[Config]:
+def _config_class(document: Mapping[str, Any], place: str) -> type[OperatorConfig]:
     kind = document.get("kind")
-    if not isinstance(kind, str) or kind not in CONFIGS:
-        refuse(place, [problem("kind", f"must be one of {', '.join(CONFIGS)}", kind)])
-    return CONFIGS[kind]
+    brought = plugin_kinds()
+    if not isinstance(kind, str) or kind not in (*CONFIGS, *brought):
+        refuse(place, [problem("kind", f"must be one of {', '.join((*CONFIGS, *brought))}", kind)])
+    if kind in CONFIGS and kind in brought:
+        msg = (
+            f"kind {kind} must be normalfit's own, got an entry of another package too; "
+            "rename or uninstall that"
+        )
+        raise InputError(msg)
+    own = CONFIGS.get(kind)
+    config = plugin_config(kind) if own is None else own
+    assert config is not None  # noqa: S101 - looked up above
+    return config
 
 
 def _checked(

@@ -1,0 +1,1 @@
+"""Adapters: operators of other libraries in, factors out to other libraries."""

@@ -1,0 +1,104 @@
+"""from_matrix: matrices, SciPy's and PyLops' operators, and ASTRA's OpTomo as a LinearOperator."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from normalfit.adapters.host_arrays import on_host
+from normalfit.errors import InputError
+from normalfit.grid import Grid
+from normalfit.linear_operator import FunctionOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from normalfit.linear_operator import LinearOperator
+
+_DOMAIN_NAMES = ("dims", "vshape")  # PyLops, ASTRA's OpTomo
+_RANGE_NAMES = ("dimsd", "sshape")
+
+
+def from_matrix(
+    matrix: Any,
+    shape: Sequence[int] | None = None,
+    range_shape: Sequence[int] | None = None,
+    *,
+    has_exact_adjoint: bool = True,
+) -> LinearOperator:
+    """Return ``A`` of something that multiplies vectors.
+
+    Parameters
+    ----------
+    matrix
+        ``(measurements, samples)``: a NumPy, SciPy sparse or torch matrix, or anything with
+        `matvec` and `rmatvec`: SciPy's `LinearOperator`, PyLops' operators, ASTRA's `OpTomo`.
+    shape, range_shape
+        Of volumes and measurements. None: PyLops' `dims` and `dimsd`, OpTomo's `vshape` and
+        `sshape`, and otherwise one axis.
+    has_exact_adjoint
+        Whether `rmatvec` is the exact adjoint (not for ASTRA's 3-D projectors).
+
+    Raises
+    ------
+    InputError
+        It does not multiply vectors, or a shape has another number of samples.
+    """
+    matvec, rmatvec = _products(matrix)
+    rows, columns = (int(n) for n in matrix.shape)
+    domain = _grid("shape", shape, matrix, _DOMAIN_NAMES, columns)
+    codomain = _grid("range_shape", range_shape, matrix, _RANGE_NAMES, rows)
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        return np.asarray(matvec(x.reshape(-1))).reshape(codomain.shape)
+
+    def adjoint(y: np.ndarray) -> np.ndarray:
+        return np.asarray(rmatvec(y.reshape(-1))).reshape(domain.shape)
+
+    return FunctionOperator(
+        domain,
+        codomain,
+        on_host(forward),
+        on_host(adjoint),
+        has_exact_adjoint=has_exact_adjoint,
+        is_complex=_is_complex(matrix),
+    )
+
+
+def _products(matrix: Any) -> tuple[Any, Any]:
+    if callable(getattr(matrix, "matvec", None)) and callable(getattr(matrix, "rmatvec", None)):
+        return matrix.matvec, matrix.rmatvec
+    if hasattr(matrix, "resolve_conj"):  # a tensor
+        matrix = matrix.detach().resolve_conj().cpu().numpy()
+    if len(getattr(matrix, "shape", ())) != 2 or not hasattr(matrix, "conj"):
+        msg = (
+            "matrix must have two axes, or the methods matvec and rmatvec, got "
+            f"{type(matrix).__name__}"
+        )
+        raise InputError(msg)
+    transposed = matrix.conj().T
+    return (lambda x: matrix @ x), (lambda y: transposed @ y)
+
+
+def _is_complex(matrix: Any) -> bool:
+    if hasattr(matrix, "resolve_conj"):
+        return bool(matrix.is_complex())
+    return np.issubdtype(np.dtype(matrix.dtype), np.complexfloating)
+
+
+def _grid(
+    name: str,
+    wanted: Sequence[int] | None,
+    matrix: Any,
+    attributes: Sequence[str],
+    samples: int,
+) -> Grid:
+    found = [getattr(matrix, a) for a in attributes if getattr(matrix, a, None) is not None]
+    chosen = wanted if wanted is not None else found[0] if found else (samples,)
+    shape = tuple(int(n) for n in chosen)
+    if math.prod(shape) != samples:
+        msg = f"{name} must have the {samples} samples of the matrix, got {shape}"
+        raise InputError(msg)
+    return Grid(shape)

@@ -1,0 +1,90 @@
+"""from_physics: deepinv's linear physics as a LinearOperator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from normalfit.errors import InputError
+from normalfit.grid import Grid
+from normalfit.linear_operator import FunctionOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from normalfit.linear_operator import LinearOperator
+
+
+def from_physics(
+    physics: Any,
+    shape: Sequence[int],
+    *,
+    has_exact_adjoint: bool = True,
+) -> LinearOperator:
+    """Return ``A`` of a deepinv `LinearPhysics`; costs one application of A to find the range.
+
+    deepinv's images are ``(batch, channels, *shape)``. One channel is a real volume. Two are
+    the real and imaginary part of a complex one (deepinv's MRI), and measurements with a second
+    axis of two then become complex too.
+
+    Parameters
+    ----------
+    physics
+        Has `A` and `A_adjoint`.
+    shape
+        ``(channels, *volume)``, as deepinv's `img_size`, with one or two channels.
+    has_exact_adjoint
+        Whether `A_adjoint` is exact.
+
+    Raises
+    ------
+    InputError
+        There are other numbers of channels, measurements that are no tensor, or of a batch.
+    """
+    channels, volume = int(shape[0]), tuple(int(n) for n in shape[1:])
+    if channels not in (1, 2) or not volume:
+        msg = (
+            "shape must be (channels, *volume) with one channel, or two for real and imaginary "
+            f"part, got {tuple(shape)}"
+        )
+        raise InputError(msg)
+    is_complex = channels == 2
+    probe = physics.A(torch.zeros(1, channels, *volume, device=_device_of(physics)))
+    if not isinstance(probe, torch.Tensor) or probe.ndim < 2 or probe.shape[0] != 1:
+        got = tuple(probe.shape) if isinstance(probe, torch.Tensor) else type(probe).__name__
+        msg = f"physics must measure tensors (batch, ...), got {got}; stack lists into one tensor"
+        raise InputError(msg)
+    paired = is_complex and probe.shape[1] == 2
+    measured = tuple(probe.shape[2:] if paired else probe.shape[1:])
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        y = physics.A(_pair(x) if is_complex else x[:, None])
+        return _unpaired(y) if paired else y
+
+    def adjoint(y: torch.Tensor) -> torch.Tensor:
+        x = physics.A_adjoint(_pair(y) if paired else y)
+        return _unpaired(x) if is_complex else x[:, 0]
+
+    return FunctionOperator(
+        Grid(volume),
+        Grid(measured),
+        forward,
+        adjoint,
+        batched=True,
+        has_exact_adjoint=has_exact_adjoint,
+        is_complex=is_complex,
+    )
+
+
+def _pair(x: torch.Tensor) -> torch.Tensor:
+    """Return real and imaginary part as the second axis."""
+    return torch.stack([x.real, x.imag], 1)
+
+
+def _unpaired(x: torch.Tensor) -> torch.Tensor:
+    return torch.complex(x[:, 0].contiguous(), x[:, 1].contiguous())
+
+
+def _device_of(physics: Any) -> torch.device | str:
+    return next((b.device for b in physics.buffers()), torch.device("cpu"))

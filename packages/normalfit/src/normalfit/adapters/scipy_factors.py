@@ -1,0 +1,39 @@
+"""as_scipy: factors as a SciPy LinearOperator."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse.linalg
+import torch
+
+if TYPE_CHECKING:
+    from normalfit.factors import Factors
+
+
+def as_scipy(factors: Factors) -> scipy.sparse.linalg.LinearOperator:
+    """Return ``B`` as a square SciPy operator on flat vectors (C order), with its adjoint.
+
+    Vectors are computed in the factors' dtype, on their device.
+    """
+    samples = math.prod(factors.shape)
+
+    def apply(adjoint: bool, x: np.ndarray) -> np.ndarray:
+        columns = np.ascontiguousarray(x.reshape(samples, -1).T)
+        dtype = factors.dtype.to_complex() if np.iscomplexobj(x) else factors.dtype
+        batch = torch.from_numpy(columns).to(factors.device, dtype)
+        result = (factors.adjoint if adjoint else factors)(batch.reshape(-1, *factors.shape))
+        return result.reshape(-1, samples).T.cpu().numpy().reshape(x.shape)
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        return apply(False, x)
+
+    def backward(x: np.ndarray) -> np.ndarray:
+        return apply(True, x)
+
+    dtype = torch.empty(0, dtype=factors.dtype).numpy().dtype
+    return scipy.sparse.linalg.LinearOperator(
+        (samples, samples), forward, backward, forward, dtype, backward
+    )

@@ -1,0 +1,118 @@
+"""Factors as operators of other libraries: the same B, and solvers that use it."""
+
+import numpy as np
+import pytest
+import scipy.sparse.linalg
+import torch
+
+from normalfit.adapters.factor_module import FactorModule
+from normalfit.adapters.factor_physics import FactorPhysics
+from normalfit.adapters.scipy_factors import as_scipy
+from normalfit.dense import dense_matrix
+from normalfit.errors import InputError
+from normalfit.factors import Factors
+from normalfit.grid import Grid
+from normalfit.lag_kernel import LagKernel
+from normalfit.linear_operator import FunctionOperator
+
+SHAPE = (4, 5)
+
+
+def make_factors(dtype=torch.float64, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    h, u, v = (
+        torch.randn(2, *shape, dtype=dtype, generator=draw) for shape in ((7, 9), SHAPE, SHAPE)
+    )
+    return Factors(LagKernel(h, SHAPE, ("linear", "linear")), u, v)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex64])
+def test_scipy(dtype):
+    factors = make_factors(dtype)
+    B = dense_matrix(factors, SHAPE, dtype).numpy()
+    operator = as_scipy(factors)
+    assert operator.dtype == B.dtype
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(B.dtype)
+    np.testing.assert_allclose(operator @ x, B @ x, rtol=1e-4)
+    np.testing.assert_allclose(operator @ x[:, 0], B @ x[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(operator.H @ x, B.conj().T @ x, rtol=1e-4)
+    np.testing.assert_allclose(operator.rmatvec(x[:, 0]), B.conj().T @ x[:, 0], rtol=1e-4)
+
+
+def test_scipy_solves_with_it():
+    factors = make_factors().symmetrized()
+    B = dense_matrix(factors, SHAPE).numpy()
+    b = np.ones(20)
+    x, stopped = scipy.sparse.linalg.minres(as_scipy(factors), b, rtol=1e-12)
+    assert stopped == 0
+    np.testing.assert_allclose(B @ x, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_module(dtype):
+    factors = make_factors(dtype)
+    module, other = FactorModule(factors), FactorModule(make_factors(dtype, seed=1))
+    assert not list(module.parameters())
+    assert all(not buffer.is_complex() for buffer in module.buffers())
+    x = torch.randn(3, *SHAPE, dtype=dtype, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(module(x), factors(x))
+    assert not torch.allclose(other(x), factors(x))
+    other.load_state_dict(module.state_dict())
+    torch.testing.assert_close(other(x), factors(x))
+    single = torch.complex64 if dtype.is_complex else torch.float32
+    module.to(torch.float32)
+    assert module.factors.dtype == single
+    torch.testing.assert_close(module(x.to(single)), factors(x).to(single), rtol=1e-3, atol=1e-3)
+
+
+def blur_operator(dtype=torch.float32):
+    matrix = torch.randn(30, 20, dtype=dtype, generator=torch.Generator().manual_seed(3))
+    return FunctionOperator(
+        Grid(SHAPE), Grid((30,)),
+        lambda x: x.reshape(len(x), -1) @ matrix.T,
+        lambda y: (y @ matrix.conj()).reshape(len(y), *SHAPE),
+        batched=True, is_complex=dtype.is_complex,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_physics(dtype):
+    operator, factors = blur_operator(dtype), make_factors(dtype)
+    physics = FactorPhysics(operator, factors)
+    z = torch.randn(2, *SHAPE, dtype=dtype, generator=torch.Generator().manual_seed(4))
+    x = torch.stack([z.real, z.imag], 1) if dtype.is_complex else z[:, None]
+    torch.testing.assert_close(physics.A(x), operator.forward(z))
+    y = physics.A(x)
+    back, expected = physics.A_adjoint(y), operator.adjoint(y)
+    torch.testing.assert_close(back[:, 0], expected.real)
+    normal, expected = physics.A_adjoint_A(x), factors(z)
+    torch.testing.assert_close(normal[:, 0], expected.real)
+    if dtype.is_complex:
+        torch.testing.assert_close(normal[:, 1], expected.imag)
+
+
+def test_deepinv_solvers_use_the_factors():
+    from deepinv.optim.data_fidelity import L2
+
+    operator, factors = blur_operator(), make_factors(torch.float32)
+    physics = FactorPhysics(operator, factors)
+    x, y = torch.ones(1, 1, *SHAPE), torch.ones(1, 30)
+    expected = factors(x[:, 0])[:, None] - physics.A_adjoint(y)
+    torch.testing.assert_close(L2().grad(x, y, physics), expected)
+    square = factors.symmetrized()
+    identity = Factors(square.kernel, square.u, square.v)
+    B = dense_matrix(identity, SHAPE, torch.float32)
+    shift = float(torch.linalg.eigvalsh(B).abs().max())  # makes B + shift positive definite
+    physics = FactorPhysics(operator, square, solver="CG", max_iter=200, tol=1e-6)
+    z = torch.ones(1, 1, *SHAPE)
+    gamma = 0.5 / shift
+    found = physics.prox_l2(z, y, gamma)
+    right = (physics.A_adjoint(y) + z / gamma).flatten()
+    solved = torch.linalg.solve(B + torch.eye(20) / gamma, right)
+    torch.testing.assert_close(found.flatten(), solved, rtol=1e-3, atol=1e-3)
+
+
+def test_factors_of_another_grid_are_refused():
+    other = FunctionOperator(Grid((3, 3)), Grid((3, 3)), lambda x: x, lambda y: y)
+    with pytest.raises(InputError, match="factors must be on the grid"):
+        FactorPhysics(other, make_factors())
