@@ -1,4 +1,4 @@
-"""Time and peak memory of a callable, and results that say what made them."""
+"""Time and peak memory of callables, results that say what made them, and claims about them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,41 @@ class Measurement:
     peak_bytes: int | None
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A sentence with the figures in it, and whether they bear it out."""
+
+    text: str
+    holds: bool
+
+
+def conclude(claims: list[Claim]) -> int:
+    """Print the last line of a benchmark and return its exit code: 0 if every claim holds."""
+    failed = [claim.text for claim in claims if not claim.holds]
+    if failed or not claims:
+        print(f"claim fails: {'; '.join(failed) or 'nothing was measured'}", flush=True)
+        return 1
+    print(f"claim holds: {'; '.join(claim.text for claim in claims)}", flush=True)
+    return 0
+
+
+def times_in_turns(
+    calls: dict[str, Callable[[], object]], repeats: int = 5, *, device: torch.device | str = "cpu"
+) -> dict[str, list[float]]:
+    """Return the seconds of `repeats` calls of each, after a warm-up of all.
+
+    The calls take turns, so that the machine's drift meets all of them: compare times of the
+    same round.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    for call in calls.values():
+        call()
+    rounds = [
+        {name: _timed(call, on_gpu=on_gpu) for name, call in calls.items()} for _ in range(repeats)
+    ]
+    return {name: [times[name] for times in rounds] for name in calls}
+
+
 def measure(
     call: Callable[[], object], repeats: int = 5, *, device: torch.device | str = "cpu"
 ) -> Measurement:
@@ -49,8 +84,13 @@ def measure(
     on_gpu = torch.device(device).type == "cuda"
     call()
     times = [_timed(call, on_gpu=on_gpu) for _ in range(repeats)]
-    peak = _peak_bytes_on_gpu(call) if on_gpu else _peak_bytes_on_cpu(call)
-    return Measurement(statistics.median(times), peak)
+    return Measurement(statistics.median(times), peak_bytes(call, device=device))
+
+
+def peak_bytes(call: Callable[[], object], *, device: torch.device | str = "cpu") -> int | None:
+    """Return the peak memory of a call, as in `measure`."""
+    on_gpu = torch.device(device).type == "cuda"
+    return _peak_bytes_on_gpu(call) if on_gpu else _peak_bytes_on_cpu(call)
 
 
 def provenance() -> dict[str, Any]:

@@ -1,0 +1,303 @@
+"""The fit needs fewer applications of A*A: least squares against Adam, the paper's method.
+
+    uv run benchmarks/fit_needs_fewer_applications.py [--quick]
+
+One term, linear boundary, for fan beam, cone beam and parallel beam. The claim, for each of
+them: least squares reaches the error that Adam ends at after 4,000 applications of A*A, at the
+best of three learning rates over two decades, with at most 40. All errors that are compared are
+measured on the same 32 probes, which no fit has seen. The probes that guide a fit count as its
+applications. If Adam's best learning rate is the lowest or the highest, the claim fails: there
+might be a better one beyond.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from measurement import RESULTS, Claim, conclude, write_json
+
+from normalfit.adam import AdamOptions, fit_adam
+from normalfit.least_squares import fit_least_squares
+from normalfit.model import Model
+from normalfit.probe_set_error import probe_set_error
+from normalfit.probes import ProbeSet, collect_responses, draw_probe
+from normalfit.specs import spec_from_document
+
+if TYPE_CHECKING:
+    from normalfit.factors import Factors
+    from normalfit.fitted import Fitted
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+MODEL = Model("diagonal-circulant", boundary="linear", terms=1)
+LEARNING_RATES = (3e-4, 3e-3, 3e-2)
+TOTALS = (8, 16, 24, 32, 40, 64)  # applications of least squares, guiding probes included
+MOST = 40
+EVALUATION = 32
+GUIDE = 8
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An operator, and how long Adam runs."""
+
+    name: str
+    document: dict[str, Any]
+    steps: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels per axis."""
+        return tuple(self.document["volume_shape"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fit: its error on probes that it has not seen, and what it took."""
+
+    problem: str
+    method: str
+    learning_rate: float | None
+    applications: int
+    error: dict[str, Any]
+    history: list[tuple[int, float]]  # applications and error on the guiding probes
+    seconds: float
+
+
+def problems(*, quick: bool) -> list[Problem]:
+    """Return the three operators; small ones and a tenth of the steps if `quick`."""
+    square, cube, steps = (32, 12, 400) if quick else (128, 48, 4000)
+    return [
+        Problem(f"fan beam {square}²", _orbit((1, square, square), (1, 2 * square), 60), steps),
+        Problem(f"cone beam {cube}³", _orbit((cube,) * 3, (3 * cube // 2,) * 2, 60), steps),
+        Problem(
+            f"parallel beam {square}²",
+            {
+                "kind": "parallel_beam", "volume_shape": [square] * 2, "voxel_mm": 1.0,
+                "num_columns": 3 * square // 2, "pixel_mm": 1.0, "num_views": 40,
+            },
+            steps,
+        ),
+    ]  # fmt: skip
+
+
+def _orbit(shape: tuple[int, ...], detector: tuple[int, int], views: int) -> dict[str, Any]:
+    n = shape[-1]
+    return {
+        "kind": "cone_beam", "volume_shape": list(shape), "voxel_mm": 1.0,
+        "detector_shape": list(detector), "pixel_mm": 1.5, "source_origin_mm": 4.0 * n,
+        "origin_detector_mm": 2.0 * n, "num_views": views,
+    }  # fmt: skip
+
+
+class StoredResponses:
+    """``N`` on the training probes in their order, from responses that are known."""
+
+    def __init__(self, problem: Problem, folder: Path) -> None:
+        self.training = _load(problem, folder, "training")
+        self._next = 0
+
+    def __call__(self, w: torch.Tensor) -> torch.Tensor:
+        """Return the response to the next probe, which `w` must be."""
+        index, self._next = self._next, self._next + 1
+        probe = draw_probe(tuple(w.shape), seed=0, stream="training", index=index)
+        assert torch.equal(w, probe)
+        return torch.from_numpy(np.array(self.training[index]))
+
+
+def store_responses(problem: Problem, folder: Path) -> None:
+    """Compute every response that any fit or evaluation of a problem uses, once."""
+    operator = spec_from_document(problem.document, {}).build()
+    for stream, count in _counts(problem).items():
+        path = _path(problem, folder, stream)
+        shape = (count, *problem.shape)
+        kept = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        for index in range(count):
+            w = draw_probe(problem.shape, seed=0, stream=stream, index=index)
+            kept[index] = operator.normal(w).numpy()
+        kept.flush()
+
+
+def run_adam(problem: Problem, folder: Path, learning_rate: float) -> Run:
+    """Fit by Adam."""
+    started = time.perf_counter()
+    fitted = fit_adam(
+        StoredResponses(problem, folder),
+        _probe_set(problem, folder, "held-out", GUIDE),
+        MODEL,
+        steps=problem.steps,
+        options=AdamOptions(learning_rate=learning_rate),
+    )
+    return _run(problem, folder, "Adam", learning_rate, problem.steps + GUIDE, fitted, started)
+
+
+def run_least_squares(problem: Problem, folder: Path, total: int) -> Run:
+    """Fit by least squares with `total` applications, a quarter and at most 8 to guide it."""
+    started = time.perf_counter()
+    guide = min(GUIDE, total // 4)
+    fitted = fit_least_squares(
+        _probe_set(problem, folder, "training", total - guide),
+        _probe_set(problem, folder, "held-out", guide),
+        MODEL,
+    )
+    return _run(problem, folder, "least squares", None, total, fitted, started)
+
+
+def _run(
+    problem: Problem,
+    folder: Path,
+    method: str,
+    learning_rate: float | None,
+    applications: int,
+    fitted: Fitted,
+    started: float,
+) -> Run:
+    seconds = time.perf_counter() - started
+    history = [(p.applications + GUIDE, p.held_out_error) for p in fitted.history]
+    error = _error(problem, folder, fitted.factors)
+    return Run(problem.name, method, learning_rate, applications, error, history, seconds)
+
+
+def _error(problem: Problem, folder: Path, factors: Factors) -> dict[str, Any]:
+    unseen = _probe_set(problem, folder, "fresh evaluation", EVALUATION)
+    return probe_set_error(unseen, factors).as_json()
+
+
+def _counts(problem: Problem) -> dict[Any, int]:
+    training = max(problem.steps, max(TOTALS))
+    return {"training": training, "held-out": GUIDE, "fresh evaluation": EVALUATION}
+
+
+def _path(problem: Problem, folder: Path, stream: str) -> Path:
+    return folder / f"{problem.name} {stream}.npy"
+
+
+def _load(problem: Problem, folder: Path, stream: str) -> Any:
+    return np.load(_path(problem, folder, stream), mmap_mode="r")
+
+
+def _probe_set(problem: Problem, folder: Path, stream: Any, count: int) -> ProbeSet:
+    stored = iter(_load(problem, folder, stream))
+    return collect_responses(
+        lambda _: torch.from_numpy(np.array(next(stored))),
+        problem.shape,
+        count,
+        seed=0,
+        stream=stream,
+    )
+
+
+def run_all(chosen: list[Problem]) -> list[Run]:
+    """Run all fits, one on each core at a time; the responses are computed first."""
+    context = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory() as name,
+        ProcessPoolExecutor(
+            os.cpu_count(), mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool,
+    ):
+        folder = Path(name)
+        for problem in chosen:
+            started = time.perf_counter()
+            store_responses(problem, folder)
+            print(f"responses of {problem.name}: {time.perf_counter() - started:.0f} s", flush=True)
+        adam = [(run_adam, p, rate) for p in chosen for rate in LEARNING_RATES]
+        least = [(run_least_squares, p, n) for p in chosen for n in sorted(TOTALS, reverse=True)]
+        jobs = [pool.submit(function, p, folder, value) for function, p, value in adam + least]
+        runs = []
+        for job in jobs:
+            runs.append(job.result())
+            print(line(runs[-1]), flush=True)
+    return runs
+
+
+def line(run: Run) -> str:
+    """Return one run as text."""
+    e = run.error
+    rate = "" if run.learning_rate is None else f" {run.learning_rate:g}"
+    return (
+        f"{run.problem:<20} {run.method + rate:<15} {run.applications:>5} applications  "
+        f"error {e['value']:.4f} ({e['low']:.4f} to {e['high']:.4f})  {run.seconds:.0f} s"
+    )
+
+
+def claim(name: str, runs: list[Run]) -> Claim:
+    """Return the claim about one operator."""
+    adam = [run for run in runs if run.problem == name and run.learning_rate is not None]
+    best = min(adam, key=_value)
+    if best.learning_rate in (min(LEARNING_RATES), max(LEARNING_RATES)):
+        return Claim(f"{name}: Adam's best rate {best.learning_rate:g} is at an end", holds=False)
+    least = [run for run in runs if run.problem == name and run.learning_rate is None]
+    least = sorted(least, key=lambda run: run.applications)
+    enough = [run for run in least if _value(run) <= _value(best)]
+    if enough:
+        text = f"{name} {enough[0].applications} applications ({_value(enough[0]):.4f}) for Adam's"
+        text = f"{text} {best.applications} ({_value(best):.4f})"
+        return Claim(text, enough[0].applications <= MOST)
+    worse = 100 * (_value(least[-1]) / _value(best) - 1)
+    text = f"{name} {worse:.1f} % worse than Adam after {least[-1].applications} applications"
+    return Claim(text, holds=False)
+
+
+def _value(run: Run) -> float:
+    return run.error["value"]
+
+
+def plot(names: list[str], runs: list[Run], path: Path) -> None:
+    """Draw error against applications, a panel for each operator."""
+    figure, axes = plt.subplots(1, len(names), figsize=(13, 4.4), layout="constrained")
+    for axis, name in zip(axes, names, strict=True):
+        own = [run for run in runs if run.problem == name]
+        for color, rate in zip(("C1", "C3", "C4"), LEARNING_RATES, strict=True):
+            (run,) = [run for run in own if run.learning_rate == rate]
+            label = f"Adam, learning rate {rate:g}"
+            axis.plot(*zip(*run.history, strict=True), color=color, lw=1.2, label=label)
+            axis.plot(run.applications, _value(run), "s", color=color, ms=5)
+        least = sorted((r for r in own if r.learning_rate is None), key=lambda r: r.applications)
+        x, values = [r.applications for r in least], [_value(r) for r in least]
+        below = [_value(r) - r.error["low"] for r in least]
+        above = [r.error["high"] - _value(r) for r in least]
+        axis.errorbar(x, values, [below, above], fmt="o-", color="C0", label="least squares")
+        best = min(_value(r) for r in own if r.learning_rate is not None)
+        axis.axhline(best, color="0.5", lw=0.8, ls="--")
+        axis.axvline(MOST, color="0.5", lw=0.8, ls=":")
+        axis.set(xscale="log", yscale="log", xlabel="applications of A*A", title=name)
+        axis.grid(alpha=0.3, which="both")
+    axes[0].set_ylabel("relative error (markers: unseen probes)")
+    axes[0].legend(fontsize=8, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> int:
+    """Run the benchmark and return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small grids, 400 steps of Adam")
+    parser.add_argument("--output", type=Path, default=RESULTS / "fit_needs_fewer_applications")
+    arguments = parser.parse_args()
+    chosen = problems(quick=arguments.quick)
+    names = [problem.name for problem in chosen]
+    runs = run_all(chosen)
+    found = [claim(name, runs) for name in names]
+    document = {"runs": [asdict(run) for run in runs], "claims": [asdict(c) for c in found]}
+    write_json(arguments.output.with_suffix(".json"), document)
+    plot(names, runs, arguments.output.with_suffix(".png"))
+    return conclude(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
