@@ -136,10 +136,19 @@ def _kernels(
     gram = torch.empty(num_lags, terms, terms)
     for k in range(terms):
         for other in range(k, terms):
-            pair = u[k] * u[other]
-            gram[:, k, other] = gram[:, other, k] = by_lag(pair[:, None] * pair)
+            gram[:, k, other] = gram[:, other, k] = _autocorrelation(dense, u[k] * u[other])
     even = lambda values: (values + values.flip(0)) / 2  # noqa: E731 - the tie of the kernels
     return _solved(even(gram), even(right))
+
+
+def _autocorrelation(dense: DenseOperator, image: torch.Tensor) -> torch.Tensor:
+    """Return ``Σ_n image[n] image[n-τ]`` for every lag, flat."""
+    padded = [2 * n for n in dense.shape]
+    spectrum = torch.fft.fftn(image.reshape(dense.shape).double(), s=padded)
+    result = torch.fft.ifftn(spectrum.abs().square()).real
+    for axis, n in enumerate(dense.shape):
+        result = result.roll(n - 1, axis).narrow(axis, 0, 2 * n - 1)
+    return result.reshape(-1).float()
 
 
 def _gram(features: list[torch.Tensor]) -> torch.Tensor:

@@ -91,6 +91,7 @@ def evaluate_file(
     factors = file.load(place)
     operator = spec.build()
     shared: dict[str, Any] = {"probes": probes, "seed": seed, "device": place}
+    shared["dtype"] = operator.probe_dtype
     return Evaluation(
         grid_error=grid_error(
             operator.normal, factors, file.shape, stream="fresh evaluation", **shared

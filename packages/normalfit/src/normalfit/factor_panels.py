@@ -55,7 +55,7 @@ def term_rows(factors: Factors, term: int) -> dict[str, list[Panel]]:
 
     Two rows, the second one for the diagonals, if there are two that differ.
     """
-    kernel = factors.kernel.values[term].detach().cpu().numpy()
+    kernel = factors.kernel.values[min(term, factors.kernel.terms - 1)].detach().cpu().numpy()
     u, v = (
         None if image is None else _displayed(image[min(term, image.shape[0] - 1)])
         for image in (factors.u, factors.v)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from normalfit.adjointness import adjointness
 from normalfit.devices import resolve_device
 from normalfit.factor_file import FactorMetadata, load_factors, save_factors
@@ -90,7 +88,7 @@ def fit_to_file(
             operator.domain.shape,
             probes=(probes or DEFAULT_PROBES[method]) + HELD_OUT,
             in_memory=responses is None,
-            dtype=torch.complex64 if operator.is_complex else torch.float32,
+            dtype=operator.probe_dtype,
         )
         memory.check(place)
         if say is not None:
@@ -108,7 +106,12 @@ def fit_to_file(
         progress=report,
     )
     norm = spectral_norm(
-        operator.normal, operator.domain.shape, seed=seed, device=place, progress=report
+        operator.normal,
+        operator.domain.shape,
+        seed=seed,
+        device=place,
+        dtype=operator.probe_dtype,
+        progress=report,
     )
     metadata = FactorMetadata(
         spec=spec,

@@ -105,8 +105,7 @@ def fit(
     wanted = chosen_model(model, method, **model_options)
     options = _checked_options(method, options)
     count = DEFAULT_PROBES[method] if probes is None else probes
-    if dtype is None:
-        dtype = torch.complex64 if operator.is_complex else torch.float32
+    dtype = operator.probe_dtype if dtype is None else dtype
     shared: dict[str, Any] = {"seed": seed, "device": device, "dtype": dtype}
     kept: dict[str, Any] = {"folder": responses, "batch": batch, "progress": progress}
 

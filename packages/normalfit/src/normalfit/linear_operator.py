@@ -78,6 +78,11 @@ class LinearOperator(abc.ABC):
         """Return ``N x = A*A x``, same shape as `x`; costs one forward and one adjoint."""
         return self.adjoint(self.forward(x))
 
+    @property
+    def probe_dtype(self) -> torch.dtype:
+        """The dtype of probes in single precision."""
+        return torch.complex64 if self.is_complex else torch.float32
+
     def restricted(self, patch: Patch) -> LinearOperator:
         """Return ``A Pᵀ``: the operator on one patch, everything else zero.
 

@@ -102,20 +102,26 @@ def check(
     InputError
         A result has the wrong shape, is complex for a real argument, or is not finite.
     """
-    x, y = (_draw(operator.domain.shape, seed, index, device) for index in (10, 11))
+    x, y = (_draw(operator, operator.domain.shape, seed, index, device) for index in (10, 11))
     Ax = operator.forward(x)
-    check_real("A x", Ax, x)
-    check_real("A* y", operator.adjoint(Ax), Ax)
+    check_real("A*A x", operator.adjoint(Ax), x)
+    double = torch.complex128 if operator.is_complex else torch.float64
     difference = operator.forward(x + 2 * y) - Ax - 2 * operator.forward(y)
     return CheckReport(
         domain=operator.domain.shape,
         range=operator.range.shape,
         adjointness_float32=adjointness(operator, seed=seed, device=device),
-        adjointness_float64=adjointness(operator, seed=seed, device=device, dtype=torch.float64),
+        adjointness_float64=adjointness(operator, seed=seed, device=device, dtype=double),
         has_exact_adjoint=operator.has_exact_adjoint,
         linearity=_relative(difference, Ax),
         restriction=_restriction(operator, seed, device),
-        norm=spectral_norm(operator.normal, operator.domain.shape, seed=seed, device=device),
+        norm=spectral_norm(
+            operator.normal,
+            operator.domain.shape,
+            seed=seed,
+            device=device,
+            dtype=operator.probe_dtype,
+        ),
         forward_seconds=_seconds(lambda: operator.forward(x)),
         adjoint_seconds=_seconds(lambda: operator.adjoint(Ax)),
     )
@@ -124,15 +130,21 @@ def check(
 def _restriction(operator: LinearOperator, seed: int, device: torch.device | str) -> float:
     shape = operator.domain.shape
     patch = random_patch(shape, half_grid(shape), generator(seed, "check", 13))
-    w = _draw(patch.shape, seed, 12, device)
+    w = _draw(operator, patch.shape, seed, 12, device)
     exact = patch.extract(operator.normal(patch.embed(w, shape)))
     return _relative(operator.restricted(patch).normal(w) - exact, exact)
 
 
 def _draw(
-    shape: tuple[int, ...], seed: int, index: int, device: torch.device | str
+    operator: LinearOperator,
+    shape: tuple[int, ...],
+    seed: int,
+    index: int,
+    device: torch.device | str,
 ) -> torch.Tensor:
-    return draw_probe(shape, seed=seed, stream="check", index=index, device=device)
+    return draw_probe(
+        shape, seed=seed, stream="check", index=index, device=device, dtype=operator.probe_dtype
+    )
 
 
 def _relative(difference: torch.Tensor, reference: torch.Tensor) -> float:
