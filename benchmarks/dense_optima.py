@@ -83,12 +83,13 @@ class DenseOperator:
 def periodic_optimum(dense: DenseOperator, iterations: int = 100) -> torch.Tensor:
     """Return the paper's optimum, the first singular pair of ``M[n, τ]``, as a matrix."""
     index, lags = dense.lag_index(periodic=True)
+    # every row has every lag once, so that M is the matrix with its rows permuted
+    M = torch.empty_like(dense.matrix).scatter_(1, index, dense.matrix)
     kernel = torch.randn(math.prod(lags), generator=torch.Generator().manual_seed(0))
-    for _ in range(iterations):  # M v and Mᵀ u, without M
-        u = (dense.matrix * kernel[index]).sum(1)
+    for _ in range(iterations):
+        u = M @ kernel
         u = u / u.norm()
-        product = (dense.matrix * u[:, None]).flatten()
-        kernel = torch.zeros_like(kernel).index_add_(0, index.flatten(), product)
+        kernel = M.T @ u
     return u[:, None] * kernel[index]
 
 

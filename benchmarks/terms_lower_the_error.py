@@ -1,7 +1,7 @@
 """More terms and a linear boundary lower the error of the paper's model, by how much, and why.
 
     uv run benchmarks/terms_lower_the_error.py [--size 32] [--dense-size 18] [--quick]
-        [--volumes a.npz b.npz]
+        [--dense-terms 2] [--volumes a.npz b.npz]
 
 Two parts. *Dense truth*: the best factors of cone-beam operators that fit in memory as matrices,
 by alternating least squares on every entry (no probes, no ridge): what a model can reach. *From
@@ -193,14 +193,14 @@ def read_volumes(paths: list[Path], grid: Grid) -> torch.Tensor:
     return torch.stack(volumes)
 
 
-def dense_part(size: int, views: tuple[int, ...], sweeps: int) -> list[dict[str, Any]]:
-    """Return the optima of the paper's model and of one to three tied D C D terms."""
+def dense_part(size: int, views: tuple[int, ...], terms: int, sweeps: int) -> list[dict[str, Any]]:
+    """Return the optima of the paper's model and of one to `terms` tied D C D terms."""
     rows = []
     for count in views:
         dense = DenseOperator(cone_beam(size, count))
         paper = dense.errors(periodic_optimum(dense))
         rows.append({"views": count, "model": "periodic D C (paper)", **paper})
-        for terms, matrix in tied_optima(dense, 3, sweeps):
+        for terms, matrix in tied_optima(dense, terms, sweeps):
             rows.append({"views": count, "model": f"{terms} D C D", **dense.errors(matrix)})
         print(f"done: dense truth, {count} views", flush=True)
     return rows
@@ -299,6 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=32, help="voxels along each axis, from probes")
     parser.add_argument("--dense-size", type=int, default=18, help="the same of the dense truth")
+    parser.add_argument("--dense-terms", type=int, default=2, help="terms of the dense truth")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
     parser.add_argument("--volumes", type=Path, nargs="*", default=[], help="objects to use")
     parser.add_argument("--output", type=Path, default=RESULTS / "terms_lower_the_error")
@@ -307,7 +308,7 @@ def main() -> None:
     counts: tuple[int, ...] = (16, 64, 224)
     if arguments.quick:
         size, dense_size, views, sweeps, counts = 12, 8, (30,), 3, (4, 8)
-    dense = dense_part(dense_size, views, sweeps)
+    dense = dense_part(dense_size, views, arguments.dense_terms, sweeps)
     cone = cone_beam(size, 30)
     shape = cone.domain.shape
     volumes = arguments.volumes
