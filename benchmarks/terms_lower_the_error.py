@@ -188,7 +188,9 @@ def read_volumes(paths: list[Path], grid: Grid) -> torch.Tensor:
     volumes = []
     for path in paths:
         stored = read_array(path, VOLUME_KEYS)
-        volume = scale_to_unit(resample(stored.values, stored.attributes.get("voxel_mm"), grid))
+        sides = stored.attributes.get("voxel_mm")
+        voxel_mm = None if sides is None else tuple(float(side) for side in sides)
+        volume = scale_to_unit(resample(stored.values, voxel_mm, grid))
         volumes.append(torch.from_numpy(volume))
     return torch.stack(volumes)
 
@@ -200,8 +202,8 @@ def dense_part(size: int, views: tuple[int, ...], terms: int, sweeps: int) -> li
         dense = DenseOperator(cone_beam(size, count))
         paper = dense.errors(periodic_optimum(dense))
         rows.append({"views": count, "model": "periodic D C (paper)", **paper})
-        for terms, matrix in tied_optima(dense, terms, sweeps):
-            rows.append({"views": count, "model": f"{terms} D C D", **dense.errors(matrix)})
+        for number, matrix in tied_optima(dense, terms, sweeps):
+            rows.append({"views": count, "model": f"{number} D C D", **dense.errors(matrix)})
         print(f"done: dense truth, {count} views", flush=True)
     return rows
 
