@@ -12,7 +12,8 @@ smooth random volumes and on objects (made ones, or those of `--volumes`).
 
 Claims: two tied D C D terms reach at most 0.6 of the paper's optimum on the grid and 0.45 on
 smooth volumes (dense, every number of views); from probes the default is at most 0.75 of the
-paper's model on smooth volumes and objects, and never worse than one linear D C.
+paper's model on smooth volumes and objects, and from 64 probes on never worse than one linear
+D C.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 PAPER = Model("diagonal-circulant", "periodic", terms=1)
+FEW_PROBES = 64  # half of the default; with fewer the default is reported, and nothing claimed
 MODELS = {
     "periodic D C (paper)": PAPER,
     "D C": Model("diagonal-circulant", terms=1),
@@ -117,6 +120,7 @@ def radial_mri(size: int, coils: int = 4) -> LinearOperator | None:
         return None
     from normalfit.adapters.mri_nufft import from_mri_nufft
 
+    warnings.filterwarnings("ignore", "Samples will be rescaled")
     samples = initialize_2D_radial(Nc=size // 3, Ns=size).reshape(-1, 2).astype("float32")
     operator = get_operator("finufft")(
         samples,
@@ -251,7 +255,7 @@ def claims(dense: list[dict[str, Any]], probed: list[dict[str, Any]]) -> list[Cl
     ratio = best["default"]["grid"] / lowest["grid"]
     found.append(Claim(f"default / best model, grid: {ratio:.3f} <= 1.02", ratio <= 1.02))
     for row in cone:
-        if row["model"] != "default":
+        if row["model"] != "default" or row["probes"] < FEW_PROBES:
             continue
         (single,) = [r for r in cone if r["model"] == "D C" and r["probes"] == row["probes"]]
         ratio = row["grid"] / single["grid"]
