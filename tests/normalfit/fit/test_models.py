@@ -94,6 +94,7 @@ def test_tied_models_are_self_adjoint_to_the_last_bit(model):
 
 def test_the_symmetric_model_is_positive():
     factors = fit_least_squares(*sets(scanner()), Model("symmetric")).factors
+    assert factors.u is not None
     assert float(factors.u.min()) >= 0
     values = torch.linalg.eigvalsh(dense_matrix(factors, SHAPE))
     assert float(values.min()) >= -1e-12 * float(values.max())
@@ -229,6 +230,7 @@ def test_every_model_fits_a_complex_operator(name, dtype):
 def test_a_complex_operator_has_complex_factors_that_a_real_kernel_cannot_match():
     operator = dense_operator()
     found = fit(operator, model=TWO_SIDED, probes=100, dtype=torch.complex128).factors
+    assert found.v is not None
     assert found.v.imag.abs().max() > 0.1 * found.v.abs().max()
     positive = fit(operator, model="symmetric", probes=100, dtype=torch.complex128).factors
     assert dense_error(found, operator, torch.complex128) < 0.98 * dense_error(

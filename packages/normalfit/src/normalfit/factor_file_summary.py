@@ -54,7 +54,8 @@ def _report_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _fit(report: dict[str, Any]) -> str:
-    text = f"{report.get('model')}, {report['method']}, {report.get('probes')} probes, seed {report.get('seed')}"
+    made = f"{report.get('model')}, {report['method']}"
+    text = f"{made}, {report.get('probes')} probes, seed {report.get('seed')}"
     if isinstance(report.get("seconds"), (int, float)):
         text += f", {report['seconds']:.1f} s"
     return f"{text}; stopped: {report.get('stop_reason')}"
