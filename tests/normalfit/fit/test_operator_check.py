@@ -61,7 +61,7 @@ def test_a_broken_operator_is_named(broken, failure):
         (operator(adjoint=lambda y: y[:3]), r"adjoint must return shape .*got \(1, 3, 5\)"),
         (operator(forward=lambda x: x @ x), "forward must return a tensor, got RuntimeError: "),
         (operator(torch.fft.fft2, torch.fft.ifft2), r"A x must be real .* set is_complex"),
-        (operator(adjoint=lambda y: 1j * y), r"A\* y must be real .* set is_complex"),
+        (operator(adjoint=lambda y: 1j * y), r"A\*A x must be real .* set is_complex"),
     ],
     ids=["forward shape", "adjoint shape", "raises", "complex", "complex adjoint"],
 )

@@ -209,6 +209,22 @@ class Factors:
     def _apply(self, x: torch.Tensor) -> torch.Tensor:
         half = not (x.is_complex() or self.is_complex)
         spectra = self.kernel.half_spectrum if half else self.kernel.full_spectrum
+        shared = self.terms > 1 and (self.u is None or self.v is None)
+        return (self._apply_shared if shared else self._apply_each)(x, spectra, half=half)
+
+    def _apply_each(self, x: torch.Tensor, spectra: torch.Tensor, *, half: bool) -> torch.Tensor:
+        """Add terms one by one, none of which holds a padded spectrum as a whole."""
+        total: torch.Tensor | None = None
+        for k in range(self.terms):
+            w = x if self.v is None else self._term(self.v, k) * x
+            part = self.kernel.grid.convolve(w, self._term(spectra, k), half=half)
+            part = part if self.u is None else self._term(self.u, k) * part
+            total = part if total is None else total + part
+        assert total is not None  # noqa: S101 - there is at least one term
+        return total
+
+    def _apply_shared(self, x: torch.Tensor, spectra: torch.Tensor, *, half: bool) -> torch.Tensor:
+        """Add terms that share the first FFT (no v) or the second (no u)."""
         grid = self.kernel.grid
         transformed = grid.transform(x, half=half) if self.v is None else None
         total: torch.Tensor | None = None
