@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from normalfit.conjugate_gradient import CGResult
     from normalfit.factors import Factors
 
-# our choice. Cone beam 24³, 40 views, a detector of 0.8 of the grid's field of view, ridge 1e-2 of
-# the norm: 27 iterations of CG without, 20 with a floor of 0.1, 19 with 0.2 to 0.5; ridge 0.1:
-# 12 without, 16, 12, 11 and 10 with 0.1, 0.2, 0.3 and 0.5.
+# our choice. From D C factors made symmetric by hand. Cone beam 24³, 40 views, a detector of 0.8
+# of the grid's field of view, ridge 1e-2 of the norm: 27 iterations of CG without, 20 with a
+# floor of 0.1, 19 with 0.2 to 0.5; ridge 0.1: 12 without, 16, 12, 11 and 10 with 0.1, 0.2, 0.3
+# and 0.5.
 FLOOR = 0.3
-# our choice. Parallel beam 128², 60 views, ridge 1e-4 of the norm: 33 iterations without, 27 with
-# 0, 21, 23, 18, 14 and 19 with 0.001, 0.003, 0.005, 0.01 and 0.02; 180 views, where the fit is
-# better, ridge 1e-3: 22 without, 9, 8, 10, 10, 11 and 12. Ridge 1e-2 hardly notices (6 or 7 of 13).
+# our choice. Parallel beam 128², 60 views, 128 probes, ridge 1e-4 of the norm: 35 iterations
+# without, 23 with 0, 20, 22, 19, 15 and 19 with 0.001, 0.003, 0.005, 0.01 and 0.02; 180 views,
+# ridge 1e-3: 22 without, 9, 8, 8, 10, 11 and 12. Ridge 1e-2 hardly notices (6 or 7 of 13).
 UNCERTAINTY = 0.01
 _NEGATIVE = 0.01  # of the largest; below rounding and the ringing of a kernel of limited support
 _REMEDY = "fit with model 'symmetric'"
