@@ -19,6 +19,7 @@ from normalfit.probe_set_error import probe_set_error
 from normalfit.probes import collect_responses
 from normalfit.progress import no_progress
 from normalfit.random_patch import half_grid
+from normalfit.warm_start import check_start
 
 if TYPE_CHECKING:
     from normalfit.factors import Factors
@@ -105,7 +106,13 @@ def fit(
     wanted = chosen_model(model, method, **model_options)
     options = _checked_options(method, options)
     count = DEFAULT_PROBES[method] if probes is None else probes
+    wanted.lag_grid(shape)  # refuses lags that do not fit, before anything is computed
     dtype = operator.probe_dtype if dtype is None else dtype
+    if start is not None:
+        if method != "least-squares":
+            msg = f"start must only be given for least squares, got one for {method}"
+            raise InputError(msg)
+        check_start(start, wanted, shape, self_adjoint=operator.has_exact_adjoint, dtype=dtype)
     shared: dict[str, Any] = {"seed": seed, "device": device, "dtype": dtype}
     kept: dict[str, Any] = {"folder": responses, "batch": batch, "progress": progress}
 
@@ -116,9 +123,6 @@ def fit(
     training = collected(count, "training") if method == "least-squares" else None
     response_seconds = time.perf_counter() - started
     how: dict[str, Any] = {"seed": seed, "progress": progress}
-    if start is not None and training is None:
-        msg = f"start must only be given for least squares, got one for {method}"
-        raise InputError(msg)
     fitted: Fitted
     if isinstance(options, AdamOptions) or training is None:
         adam = options if isinstance(options, AdamOptions) else None

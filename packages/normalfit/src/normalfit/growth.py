@@ -53,7 +53,7 @@ def grow(
         if model.terms is None and not _fell(best, found):
             break
         best = found
-    return best if most == 1 else refinement.run(sweep, best.terms, best.error.value)
+    return best if most == 1 else refinement.go_on(sweep, best)
 
 
 def best_start(

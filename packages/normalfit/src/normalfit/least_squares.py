@@ -25,6 +25,7 @@ from normalfit.smooth_image import smooth_image
 from normalfit.terms import Terms
 from normalfit.tied_alternation import TiedAlternation
 from normalfit.tied_descent import TiedDescent
+from normalfit.warm_start import check_start
 
 if TYPE_CHECKING:
     from normalfit.factors import Factors
@@ -66,8 +67,7 @@ def fit_least_squares(
         factors of two-sided models and doubles what the responses tell about the others.
         Symmetric and multicoil models are self-adjoint in any case.
     start
-        Factors to go on from: of the same model and lags, with as many terms or fewer. None
-        starts from nothing.
+        Factors to go on from, which `check_start` accepts; None starts from nothing.
     seed
         Of the starts of terms or coils after the first.
     options
@@ -76,11 +76,14 @@ def fit_least_squares(
     Raises
     ------
     InputError
-        The two sets, the model and the start do not fit each other.
+        The two sets or the model do not fit each other, or `check_start` refuses the start.
     """
     if held_out.shape != training.shape:
         msg = f"held-out probes must have the shape {training.shape}, got {held_out.shape}"
         raise InputError(msg)
+    if start is not None:
+        dtype = training.responses[0].dtype
+        check_start(start, model, training.shape, self_adjoint=self_adjoint, dtype=dtype)
     fit = _Fit(training, held_out, model, options or LeastSquaresOptions(), progress, start)
     return fit.run(seed, self_adjoint=self_adjoint)
 
@@ -101,7 +104,8 @@ class _Fit:
         self._grid = model.lag_grid(training.shape)
         self._refinement = Refinement(self._grid, training, held_out, options, progress)
         self._none = Terms.none(self._grid, training.responses[0])
-        self._start = None if start is None else self._terms_of(start)
+        like = self._none.h
+        self._start = None if start is None else Terms.of(start.to(like.device, like.dtype))
 
     def run(self, seed: int, *, self_adjoint: bool) -> Fitted:
         name = self._model.name
@@ -124,20 +128,6 @@ class _Fit:
             refined.converged and learned,
         )
 
-    def _terms_of(self, start: Factors) -> Terms:
-        one_sided = self._model.name in ("diagonal-circulant", "local")
-        if start.kernel.grid != self._grid or (start.v is None) != one_sided:
-            msg = (
-                f"start must be factors of the model {self._model.name} on {self._grid}, got "
-                f"{start.kernel.grid} and {'no v' if start.v is None else 'a v'}; fit without it"
-            )
-            raise InputError(msg)
-        most = self._model.terms
-        if most is not None and start.terms > most:
-            msg = f"start must have at most the {most} terms that are fitted, got {start.terms}"
-            raise InputError(msg)
-        return Terms.of(start.to(self._none.h.device, self._none.h.dtype))
-
     def _free(self, seed: int, *, self_adjoint: bool) -> Refined:
         sweep = FreeAlternation(
             self._grid, self._training, self._options, self_adjoint=self_adjoint
@@ -147,11 +137,7 @@ class _Fit:
         grown = self._grown(sweep, self._none, seed)
         # from ones on the other side, where one-sided terms end: 0.161 instead of 0.215 from a
         # random start (K = 2, cone beam 16³, 40 views)
-        start = grown.terms.with_other_side()
-        freed = self._refinement.run(sweep, start, grown.error.value)
-        if freed.error.value < grown.error.value:
-            return freed
-        return replace(freed, terms=start, error=grown.error)
+        return self._refinement.go_on(sweep, replace(grown, terms=grown.terms.with_other_side()))
 
     def _tied(self, seed: int) -> Refined:
         alternation = TiedAlternation(self._grid, self._training, self._options)
@@ -180,8 +166,7 @@ class _Fit:
             first = 1 + STREAM_STRIDE * attempt
             coils = [one.u[0], *(self._smooth_coil(seed, first + k) for k in range(more))]
             starts.append(one.with_diagonals(torch.stack(coils)))
-        start = best_start(self._refinement, sweep, starts, 1.0)
-        return self._refinement.run(sweep, start.terms, start.error.value)
+        return self._refinement.go_on(sweep, best_start(self._refinement, sweep, starts, 1.0))
 
     def _local(self) -> Refined:
         counts = self._model.window_counts(self._grid.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from normalfit.fitted import HistoryPoint
@@ -127,6 +127,12 @@ class Refinement:
                 break
         assert best is not None  # noqa: S101 - there is at least one sweep
         return Refined(best.terms, best.error, converged=misses >= patience)
+
+    def go_on(self, sweep: Sweep, known: Refined) -> Refined:
+        """Refine once more; what is known stays where that finds nothing better."""
+        found = self.run(sweep, known.terms, known.error.value)
+        better = found if found.error.value < known.error.value else known
+        return replace(better, converged=found.converged)
 
     def _record(self, terms: Terms, train_error: float, held_out_error: float) -> None:
         self.history.append(

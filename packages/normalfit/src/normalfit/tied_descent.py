@@ -72,8 +72,8 @@ class TiedDescent:
         ridge = self._options.ridge_u * diagonal_ridge(terms.v, known_v, terms.v_ridge, noise)
         scale_h = _scale(known_h + terms.kernel_ridge)
         scale_v = _scale(known_v + _spread(ridge, terms.v))
-        x_h = torch.nn.Parameter(terms.h / scale_h)
-        x_v = torch.nn.Parameter(terms.v / scale_v)
+        x_h = torch.nn.Parameter((terms.h / scale_h).contiguous())
+        x_v = torch.nn.Parameter((terms.v / scale_v).contiguous())
         optimiser = torch.optim.LBFGS(
             [x_h, x_v],
             max_iter=_ITERATIONS,
@@ -88,7 +88,8 @@ class TiedDescent:
         def closure() -> float:
             h, v = (x_h * scale_h).detach(), (x_v * scale_v).detach()
             loss, grad_h, grad_v = self._gradient(replace(start, h=h, v=v))
-            x_h.grad, x_v.grad = grad_h * scale_h, grad_v * scale_v
+            # the optimiser insists on contiguous ones; FFTs over three axes leave others
+            x_h.grad, x_v.grad = (grad_h * scale_h).contiguous(), (grad_v * scale_v).contiguous()
             return loss
 
         with torch.enable_grad():  # the optimiser insists on leaves; no graph is made
