@@ -43,7 +43,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 MODEL = Model("diagonal-circulant", boundary="linear", terms=1)
-LEARNING_RATES = (3e-3, 3e-2, 3e-1)
+LEARNING_RATES = (1e-3, 1e-2, 1e-1)
 TOTALS = (8, 16, 24, 32, 40, 64)  # applications of least squares, guiding probes included
 MOST = 40
 EVALUATION = 32

@@ -112,7 +112,7 @@ def test_nothing_keeps_a_graph():
         ({"term": 2}, r"options must be among .* got \['term'\]"),
         ({"model": Model(), "terms": 2}, r"got \['terms'\] beside it"),
         ({"method": "adam", "start": START}, "start must only be given for least squares"),
-        ({"start": START}, "start must be factors of the model two-sided"),
+        ({"start": START}, "start must be of the model two-sided"),
         ({"probes": 0}, "probe"),
         ({"options": AdamOptions()}, "LeastSquaresOptions for least-squares"),
         ({"method": "adam", "options": LeastSquaresOptions()}, "AdamOptions for adam"),

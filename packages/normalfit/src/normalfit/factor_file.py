@@ -192,7 +192,9 @@ class FactorFile:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
     ) -> Factors:
-        """Read the factors of one patch: what `restrict(load(), patch)` gives, bit for bit.
+        """Read the factors of one patch: those of `restrict(load(), patch)`, bit for bit.
+
+        Terms that vanish on the patch are kept here, so that all patches have as many.
 
         Only the chunks of `u` and `v` that the patch meets are read, and those of the kernel
         that hold lags which two voxels of the patch can have.
