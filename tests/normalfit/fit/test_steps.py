@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from normalfit import probed_terms
+from normalfit.diagonal_prior import apply_ridge, no_ridge
 from normalfit.diagonal_step import DiagonalEquations
 from normalfit.hermitian import hermitian
 from normalfit.inner_diagonal_step import solve_inner_diagonals
@@ -168,20 +169,30 @@ def test_the_preconditioner_pays(both_sides):
     assert solved.iterations == 1
 
 
+def prior_matrix(ridge, dtype):
+    """The matrix of the ridges ``(terms, shells)`` on all diagonals of SHAPE."""
+    units = torch.eye(len(ridge) * SAMPLES, dtype=dtype).reshape(-1, len(ridge), *SHAPE)
+    return torch.stack([apply_ridge(ridge, unit).flatten() for unit in units], dim=1)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("terms", [1, 2])
-def test_diagonal_step_solves_each_voxel(dtype, terms):
+@pytest.mark.parametrize("white", [True, False])
+def test_diagonal_step_solves_the_ridge_regression(dtype, terms, white):
     features = random(5, terms, *SHAPE, dtype=dtype)
     responses = random(5, *SHAPE, dtype=dtype, seed=1)
-    ridge = torch.tensor([0.3, 2.0], dtype=torch.float64)[:terms]
+    ridge = torch.tensor([[0.3], [2.0]], dtype=torch.float64)[:terms]
+    shells = no_ridge(ridge, 1, SHAPE).shape[1]
+    ridge = ridge * (torch.ones(shells) if white else 1 + torch.arange(shells) ** 2)
     u = DiagonalEquations.collect(iter(features), iter(responses)).solve(ridge)
     everywhere = features.movedim(1, -1).reshape(-1, terms)
     mean = torch.linalg.lstsq(everywhere, responses.flatten()[:, None]).solution[:, 0]
-    for voxel in torch.cartesian_prod(torch.arange(3), torch.arange(4)).tolist():
-        F, r = features[(..., *voxel)], responses[(..., *voxel)]
-        weight = torch.diag(ridge).to(dtype)
-        expected = torch.linalg.solve(F.mH @ F + weight, F.mH @ r + weight @ mean)
-        torch.testing.assert_close(u[(..., *voxel)], expected, rtol=1e-9, atol=1e-9)
+    X = torch.cat(
+        [torch.stack([torch.diag(f.flatten()) for f in one], 1).flatten(1) for one in features]
+    )
+    P, mean = prior_matrix(ridge, dtype), mean.repeat_interleave(SAMPLES)
+    expected = torch.linalg.solve(X.mH @ X + P, X.mH @ responses.flatten() + P @ mean)
+    torch.testing.assert_close(u.flatten(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("terms", [1, 2])
@@ -189,7 +200,7 @@ def test_a_voxel_that_never_responds_stays_finite(terms):
     features = random(5, terms, *SHAPE)
     features[..., 0, 0] = 0
     equations = DiagonalEquations.collect(features, random(5, *SHAPE, seed=1))
-    assert torch.isfinite(equations.solve(torch.zeros(terms, dtype=torch.float64))).all()
+    assert torch.isfinite(equations.solve(no_ridge(features, terms, SHAPE))).all()
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -198,7 +209,7 @@ def test_a_voxel_that_never_responds_stays_finite(terms):
 def test_inner_diagonal_step_solves_the_ridge_regression(boundary, dtype, noise):
     grid = LagGrid.full(SHAPE, boundary)
     u, v = random(2, *SHAPE, dtype=dtype), random(2, *SHAPE, dtype=dtype, seed=1)
-    h, nothing = random(2, *grid.lags, dtype=dtype, seed=2), torch.zeros(2, dtype=torch.float64)
+    h, nothing = random(2, *grid.lags, dtype=dtype, seed=2), no_ridge(u, 2, SHAPE)
     terms = Terms(u, h, v, torch.zeros_like(h.real), nothing, nothing)
     w, responses = random(9, *SHAPE, dtype=dtype, seed=3), random(9, *SHAPE, dtype=dtype, seed=4)
     solved = solve_inner_diagonals(
@@ -209,10 +220,10 @@ def test_inner_diagonal_step_solves_the_ridge_regression(boundary, dtype, noise)
         Terms(u, h, unit, h.real, nothing, nothing).factors(grid)(w).flatten() for unit in units
     ]
     X = torch.stack(columns, dim=1)
-    weight = solved.v_ridge.repeat_interleave(SAMPLES).to(dtype)
+    P = prior_matrix(solved.v_ridge, dtype)
     mean = v.flatten(1).mean(1).repeat_interleave(SAMPLES)
-    right = X.mH @ responses.flatten() + weight * mean
-    expected = torch.linalg.solve(X.mH @ X + torch.diag(weight), right)
+    right = X.mH @ responses.flatten() + P @ mean
+    expected = torch.linalg.solve(X.mH @ X + P, right)
     assert solved.v is not None
     torch.testing.assert_close(solved.v.flatten(), expected, rtol=1e-7, atol=1e-7)
     assert bool((solved.v_ridge > 0).all()) == (noise > 0)

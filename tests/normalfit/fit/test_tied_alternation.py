@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from normalfit.dense import dense_matrix
+from normalfit.diagonal_prior import no_ridge
 from normalfit.lag_grid import LagGrid
 from normalfit.least_squares_options import LeastSquaresOptions
 from normalfit.probes import ProbeSet
@@ -29,7 +30,7 @@ def test_the_error_falls_with_every_sweep(kernels, dtype, descent):
     grid = LagGrid.full(SHAPE, ("linear", "linear"))
     v = torch.randn(3, *SHAPE, dtype=dtype, generator=draw)
     h = torch.zeros(kernels, *grid.lags, dtype=dtype)
-    none = torch.zeros(3, dtype=torch.float64)
+    none = no_ridge(v, 3, SHAPE)
     terms = Terms(v.conj().resolve_conj(), h, v, torch.zeros_like(h.real), none, none)
     method = TiedAlternation(grid, training, OPTIONS)
     sweep = TiedDescent(grid, training, OPTIONS, method).sweep if descent else method.sweep

@@ -1,4 +1,4 @@
-"""The diagonal step of least squares: every voxel's ``u_k`` in closed form."""
+"""The diagonal step of least squares: ``u_k`` from the equations of every voxel and a prior."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from normalfit.shrinkage import diagonal_ridge
+from normalfit.conjugate_gradient import conjugate_gradient
+from normalfit.diagonal_prior import apply_ridge, diagonal_ridge, mean_ridge, whitened_inverse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from normalfit.probes import ProbeSet
+
+
+_ITERATIONS, _TOLERANCE = 50, 1e-6  # of FFTs of the grid: far less than a pass over the probes
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +29,7 @@ class DiagonalStep:
     image
         ``u``, ``(terms, *shape)``.
     ridge
-        The ridge that it was found with, ``(terms,)``.
+        The ridge that it was found with, ``(terms, shells)``.
     error
         The relative Frobenius error that it leaves on the probes.
     """
@@ -44,7 +48,9 @@ def fit_diagonals(
     noise: float,
     ridge_factor: float,
 ) -> DiagonalStep:
-    """Minimise ``Σ_m |N w_m - Σ_k u_k f_k|² + Σ ridge |u - mean|²`` over u.
+    """Minimise ``Σ_m |N w_m - Σ_k u_k f_k|² + Σ ridge |F (u - mean)|²`` over u.
+
+    F is the unitary Fourier transform, and the ridge that of `diagonal_prior`.
 
     Parameters
     ----------
@@ -107,26 +113,46 @@ class DiagonalEquations:
 
     def explained_by(self, u: torch.Tensor) -> float:
         """Return by how much `u` lowers ``Σ_m |N w_m - Σ_k u_k f_k|²`` below that of zero."""
-        predicted = torch.einsum("kl...,l...->k...", self.gram, u)
-        gain = u.conj() * (2 * self.right - predicted)
+        gain = u.conj() * (2 * self.right - self._product(u))
         return float(gain.real.sum(dtype=torch.float64))
 
     def solve(self, ridge: torch.Tensor) -> torch.Tensor:
-        """Return ``u``, ``(terms, *shape)``, with a ridge ``(terms,)`` towards its mean.
+        """Return ``u``, ``(terms, *shape)``, with a ridge ``(terms, shells)`` towards its mean.
 
-        The mean is the best ``u`` that is the same at every voxel.
+        The mean is the best ``u`` that is the same at every voxel. In closed form where a
+        ridge is the same for all frequencies, else from there by conjugate gradients.
         """
         gram = self.gram.movedim((0, 1), (-2, -1))
-        right = self.right.movedim(0, -1)
         axes = tuple(range(gram.ndim - 2))
-        mean = torch.linalg.lstsq(gram.sum(axes), right.sum(axes)[:, None]).solution[:, 0]
+        right = self.right.movedim(0, -1).sum(axes)
+        mean = torch.linalg.lstsq(gram.sum(axes), right[:, None]).solution[:, 0]
+        mean = mean.reshape(-1, *[1] * len(axes)).expand_as(self.right)
         # keeps voxels defined where no feature is ever seen, or two terms show the same one
-        eps, information = torch.finfo(ridge.dtype).eps, self.information.flatten(1)
-        single = len(ridge) == 1
-        floor = eps * information.mean(1) if single else 64 * eps * information.amax(1)
-        floor = torch.where(floor > 0, floor, eps * information.amax())  # a term without kernel
-        weight = ridge + floor
-        right = right + weight * mean
-        if single:  # a division, not a batch of factorisations
-            return (right / (gram[..., 0] + weight)).movedim(-1, 0)
-        return torch.linalg.solve(gram + torch.diag(weight), right).movedim(-1, 0).contiguous()
+        eps, information = torch.finfo(ridge.dtype).eps, self.information
+        flat = information.flatten(1)
+        floor = eps * flat.mean(1) if len(ridge) == 1 else 64 * eps * flat.amax(1)
+        floor = torch.where(floor > 0, floor, eps * flat.amax())  # a term without kernel
+        ridge = ridge + floor[:, None]
+        right = self.right - self._product(mean)
+        start = self._divided(right, mean_ridge(ridge, tuple(mean.shape[1:])))
+        if bool((ridge == ridge[:, :1]).all()):
+            return mean + start
+        solved = conjugate_gradient(
+            lambda x: self._product(x) + apply_ridge(ridge, x),
+            right,
+            x0=start,
+            iterations=_ITERATIONS,
+            tolerance=_TOLERANCE,
+            precondition=lambda residual: whitened_inverse(ridge, information, residual),
+        )
+        return mean + solved.x
+
+    def _product(self, u: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("kl...,l...->k...", self.gram, u)
+
+    def _divided(self, right: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return ``(gram + weight)⁻¹ right`` at every voxel, with a weight ``(terms,)``."""
+        if len(weight) == 1:  # a division, not a batch of factorisations
+            return right / (self.gram[0] + weight)
+        gram = self.gram.movedim((0, 1), (-2, -1)) + torch.diag(weight)
+        return torch.linalg.solve(gram, right.movedim(0, -1)).movedim(-1, 0).contiguous()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from normalfit.conjugate_gradient import conjugate_gradient
-from normalfit.shrinkage import diagonal_ridge
+from normalfit.diagonal_prior import apply_ridge, diagonal_ridge, mean_ridge
 
 if TYPE_CHECKING:
     from normalfit.lag_grid import LagGrid
@@ -30,7 +30,7 @@ def solve_inner_diagonals(
     iterations: int,
     tolerance: float,
 ) -> Terms:
-    """Minimise ``Σ_m |N w_m - Σ_k u_k (h_k ∗ (v_k w_m))|² + Σ ridge |v - mean|²`` over v.
+    """Minimise ``Σ_m |N w_m - Σ_k u_k (h_k ∗ (v_k w_m))|² + Σ ridge |F (v - mean)|²`` over v.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def solve_inner_diagonals(
         return w.conj() * grid.convolve(u_conjugate * image, spectrum.conj(), half=half)
 
     def normal(v: torch.Tensor) -> torch.Tensor:
-        total = _spread(ridge, v) * v
+        total = apply_ridge(ridge, v)
         for w in training.probes:
             total = total + adjoint(forward(v, w), w)
         return total
@@ -67,7 +67,9 @@ def solve_inner_diagonals(
     gram = _expected_gram(grid, terms, energy=len(training))
     known = torch.stack([gram[k, k].real for k in range(len(terms))])
     ridge = ridge_factor * diagonal_ridge(terms.v, known, terms.v_ridge, noise)
-    right = _spread(ridge * terms.v.flatten(1).mean(1), terms.v).expand_as(terms.v)
+    mean = _spread(terms.v.flatten(1).mean(1), terms.v).expand_as(terms.v)
+    right = apply_ridge(ridge, mean)
+    local = mean_ridge(ridge, grid.shape)
     for w, response in zip(training.probes, training.responses, strict=True):
         right = right + adjoint(response, w)
     solved = conjugate_gradient(
@@ -76,7 +78,7 @@ def solve_inner_diagonals(
         x0=terms.v,
         iterations=iterations,
         tolerance=tolerance,
-        precondition=lambda residual: _solve(gram, ridge, residual),
+        precondition=lambda residual: _solve(gram, local, residual),
     )
     return replace(terms, v=solved.x, v_ridge=ridge)
 

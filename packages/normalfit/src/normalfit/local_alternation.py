@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from normalfit.diagonal_prior import no_ridge
 from normalfit.diagonal_step import fit_diagonals
 from normalfit.kernel_step import solve_kernels
 from normalfit.probed_terms import ProbedTerms
@@ -60,7 +61,7 @@ class LocalAlternation:
         count, like = len(self._windows), self._windows
         ridge = like.real.new_ones((count, *self._grid.lags))
         ridge *= new_kernel_ridge(ridge[0].numel(), _SHARE_LEFT)
-        none = like.real.new_zeros(1)
+        none = no_ridge(like, 1, self._grid.shape)
         return Terms(like, torch.zeros_like(ridge).to(like.dtype), None, ridge, none, none)
 
     def sweep(self, terms: Terms, noise: float) -> tuple[Terms, float]:

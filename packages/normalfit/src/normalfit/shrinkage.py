@@ -78,27 +78,5 @@ def kernel_ridge(
     return torch.stack(ridges)
 
 
-def diagonal_ridge(
-    u: torch.Tensor, information: torch.Tensor, previous: torch.Tensor, noise: float
-) -> torch.Tensor:
-    """Return the ridge of each diagonal towards its mean, ``(terms,)``.
-
-    Parameters
-    ----------
-    u
-        Diagonals ``(terms, *shape)`` of the last sweep.
-    information
-        Diagonal of the normal equations of each voxel, as `u`.
-    previous
-        The ridge with which `u` was estimated, ``(terms,)``.
-    noise
-        Variance σ² of the residual per voxel.
-    """
-    flat, known = u.flatten(1), information.flatten(1)
-    deviation = (flat - flat.mean(1, keepdim=True)).abs().square().mean(1)
-    uncertainty = (noise / _positive(known + previous[:, None])).mean(1)
-    return noise / _positive(deviation + uncertainty)
-
-
 def _positive(x: torch.Tensor) -> torch.Tensor:
     return x.clamp_min(torch.finfo(x.dtype).tiny)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from normalfit.diagonal_prior import no_ridge
 from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
 from normalfit.shrinkage import new_kernel_ridge
@@ -34,7 +35,7 @@ class Terms:
     kernel_ridge
         As `h`, real.
     u_ridge, v_ridge
-        ``(terms,)``.
+        ``(terms, shells)``, as `diagonal_prior` has them.
     """
 
     u: torch.Tensor
@@ -48,7 +49,7 @@ class Terms:
     def none(cls, grid: LagGrid, like: torch.Tensor) -> Terms:
         """Return an empty sum, with the dtype and device of `like`."""
         u, h = like.new_zeros((0, *grid.shape)), like.new_zeros((0, *grid.lags))
-        ridge = like.new_zeros(0).real
+        ridge = no_ridge(like, 0, grid.shape)
         return cls(u, h, None, h.real, ridge, ridge)
 
     @classmethod
@@ -56,7 +57,7 @@ class Terms:
         """Return factors as terms to go on from, with ridges that are not known yet."""
         h = factors.kernel.values
         u = factors.expanded(factors.u)
-        ridge = u.real.new_zeros(len(u))
+        ridge = no_ridge(u, len(u), factors.shape)
         v = None if factors.v is None else factors.expanded(factors.v)
         return cls(u, h, v, torch.zeros_like(h.real), ridge, ridge)
 
@@ -84,8 +85,8 @@ class Terms:
             torch.cat([self.h, torch.zeros_like(ridge).to(self.h.dtype)]),
             None if self.v is None else torch.cat([self.v, start.conj()[None]]),
             torch.cat([self.kernel_ridge, ridge]),
-            torch.cat([self.u_ridge, self.u_ridge.new_zeros(1)]),
-            torch.cat([self.v_ridge, self.v_ridge.new_zeros(1)]),
+            torch.cat([self.u_ridge, self.u_ridge.new_zeros(1, self.u_ridge.shape[1])]),
+            torch.cat([self.v_ridge, self.v_ridge.new_zeros(1, self.v_ridge.shape[1])]),
         )
 
     def with_other_side(self) -> Terms:
@@ -94,7 +95,7 @@ class Terms:
 
     def with_diagonals(self, u: torch.Tensor) -> Terms:
         """Return tied terms with other diagonals ``(terms, *shape)`` and the same kernels."""
-        ridge = self.u_ridge.new_zeros(len(u))
+        ridge = self.u_ridge.new_zeros(len(u), self.u_ridge.shape[1])
         v = u.conj().resolve_conj()
         return replace(self, u=u, v=v, u_ridge=ridge, v_ridge=ridge)
 

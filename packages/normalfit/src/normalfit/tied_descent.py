@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from normalfit.diagonal_prior import apply_ridge, diagonal_ridge, mean_ridge
 from normalfit.hermitian import hermitian
-from normalfit.shrinkage import diagonal_ridge
 
 if TYPE_CHECKING:
     from normalfit.lag_grid import LagGrid
@@ -71,7 +71,7 @@ class TiedDescent:
         known_v = self._information(terms)
         ridge = self._options.ridge_u * diagonal_ridge(terms.v, known_v, terms.v_ridge, noise)
         scale_h = _scale(known_h + terms.kernel_ridge)
-        scale_v = _scale(known_v + _spread(ridge, terms.v))
+        scale_v = _scale(known_v + _spread(mean_ridge(ridge, self._grid.shape), terms.v))
         x_h = torch.nn.Parameter((terms.h / scale_h).contiguous())
         x_v = torch.nn.Parameter((terms.v / scale_v).contiguous())
         optimiser = torch.optim.LBFGS(
@@ -120,7 +120,7 @@ class TiedDescent:
         assert lags is not None  # noqa: S101 - a probe set is never empty
         grad_h = hermitian(grid.inverse_lags(lags, half=half), grid) + terms.kernel_ridge * terms.h
         deviation = v - _spread(v.flatten(1).mean(1), v)
-        ridged = _spread(terms.v_ridge, v) * deviation
+        ridged = apply_ridge(terms.v_ridge, deviation)
         grad_v += ridged
         penalty = (terms.kernel_ridge * terms.h.abs().square()).sum()
         penalty = penalty + (ridged.conj() * deviation).real.sum()
