@@ -12,7 +12,7 @@ smooth random volumes and on objects (made ones, or those of `--volumes`).
 
 Claims: two tied D C D terms reach at most 0.6 of the paper's optimum on the grid and 0.45 on
 smooth volumes (dense, every number of views); from probes the default is at most 0.75 of the
-paper's model on smooth volumes and objects, and from 64 probes on never worse than one linear
+paper's model on smooth volumes and objects, and never worse than one linear
 D C.
 """
 

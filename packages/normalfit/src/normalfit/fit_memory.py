@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _KERNEL_ARRAYS = 19
 _PAIR_ARRAYS = 7  # of one kernel entry for each pair of terms: gram, blocks, inverse
 _SPECTRA = 4
-_IMAGES = 12
+_IMAGES = 20  # of the diagonal step with its conjugate gradients
+# Of all unknowns: the history of L-BFGS, its gradients and directions. Measured: 64³, two coils.
+_DESCENT_ARRAYS = 36
 _PROCESS_BYTES = 8 * 10**8  # Python with torch, numba and scipy  # our choice
 
 
@@ -105,6 +107,8 @@ def fit_memory(
         + most_terms**2 * 2 * voxels
         + kept
     )
+    if model.name == "multicoil":
+        factors += _DESCENT_ARRAYS * (lags + most_terms * voxels)
     return FitMemory(factors, 2 * probes * voxels if in_memory else 0)
 
 
