@@ -15,6 +15,8 @@ ORBIT_ROWS = np.array(
 )
 CONE = {"kind": "cone_beam", "volume_shape": [4, 5, 6], "voxel_mm": 1.0, "detector_shape": [6, 7]}
 PARALLEL = {"kind": "parallel_beam", "pixel_mm": 1.5, "num_columns": 9}
+MRI = {"kind": "multicoil_mri", "volume_shape": [5, 4, 6], "num_coils": 3}
+RNG = np.random.default_rng(0)
 CASES: dict[str, tuple[dict[Any, Any], dict[str, np.ndarray]]] = {
     "cone_beam": (
         CONE
@@ -54,6 +56,38 @@ CASES: dict[str, tuple[dict[Any, Any], dict[str, np.ndarray]]] = {
     "inpainting_file": (
         {"kind": "inpainting", "volume_shape": [2, 3], "mask_file": "mask.npy"},
         {"mask_file": np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 2.0]])},
+    ),
+    "multicoil_mri": (
+        MRI | {"mask": "poisson-disc", "acceleration": 3, "calibration": 2, "seed": 1},
+        {},
+    ),
+    "multicoil_mri_hybrid": (
+        MRI
+        | {"readout_axis": 1, "hybrid": True, "mask_file": "mask.npy", "num_coils": None}
+        | {"coil_maps_file": "maps.npy"},
+        {
+            "mask_file": np.arange(30).reshape(5, 6) % 3 == 0,
+            "coil_maps_file": RNG.standard_normal((2, 5, 4, 6, 2)).view(complex)[..., 0],
+        },
+    ),
+    "multicoil_mri_2d": (
+        MRI | {"volume_shape": [6, 5], "readout_axis": 1, "mask": "uniform", "acceleration": 2},
+        {},
+    ),
+    "noncartesian_mri": (
+        MRI
+        | {"kind": "noncartesian_mri", "trajectory": "stack-of-stars", "num_shots": 5}
+        | {"num_samples": 8, "density": "pipe"},
+        {},
+    ),
+    "noncartesian_mri_file": (
+        MRI
+        | {"kind": "noncartesian_mri", "volume_shape": [6, 5]}
+        | {"trajectory_file": "trajectory.npy", "density_file": "density.npy"},
+        {
+            "trajectory_file": RNG.uniform(-0.5, 0.5, (4, 10, 2)),
+            "density_file": RNG.uniform(0, 1, 40),
+        },
     ),
     "python": (
         {

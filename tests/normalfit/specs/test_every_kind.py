@@ -15,37 +15,49 @@ def operator(case, write_spec):
     return load_spec(write_spec(*case)).build(backend="numba")
 
 
-def random(shape, dtype, seed):
+def random(operator, shape, dtype, seed):
+    dtype = dtype.to_complex() if operator.is_complex else dtype
     return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def wide(operator):
+    return torch.complex128 if operator.is_complex else torch.float64
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_adjoint_passes_the_dot_test(operator, dtype, limit):
-    x, y = random(operator.domain.shape, dtype, 0), random(operator.range.shape, dtype, 1)
-    ax, aty = operator.forward(x).double(), operator.adjoint(y).double()
-    difference = (ax * y).sum() - (x * aty).sum()
-    assert abs(difference) < limit * ax.norm() * y.double().norm()
+    x = random(operator, operator.domain.shape, dtype, 0)
+    y = random(operator, operator.range.shape, dtype, 1)
+    ax, aty = operator.forward(x).to(wide(operator)), operator.adjoint(y).to(wide(operator))
+    difference = (ax * y.conj()).sum() - (x * aty.conj()).sum()
+    assert abs(difference) < limit * ax.norm() * y.norm().double()
 
 
 def test_normal_is_the_dense_product(operator):
-    A = dense_matrix(operator.forward, operator.domain.shape)
+    A = dense_matrix(operator.forward, operator.domain.shape, wide(operator))
     assert A.any()
-    torch.testing.assert_close(dense_matrix(operator.normal, operator.domain.shape), A.T @ A)
+    found = dense_matrix(operator.normal, operator.domain.shape, wide(operator))
+    torch.testing.assert_close(found, A.mH @ A)
 
 
 def test_restricted_normal_is_the_dense_submatrix(operator):
     shape = operator.domain.shape
     patch = Patch(tuple(min(1, n - 1) for n in shape), tuple(math.ceil(n / 2) for n in shape))
     truth = dense_matrix(
-        lambda x: patch.extract(operator.normal(patch.embed(x, shape))), patch.shape
+        lambda x: patch.extract(operator.normal(patch.embed(x, shape))),
+        patch.shape,
+        wide(operator),
     )
     restricted = operator.restricted(patch)
     assert restricted.domain.shape == patch.shape
-    torch.testing.assert_close(dense_matrix(restricted.normal, patch.shape), truth)
+    found = dense_matrix(restricted.normal, patch.shape, wide(operator))
+    torch.testing.assert_close(found, truth)
+    A = dense_matrix(restricted.forward, patch.shape, wide(operator))
+    torch.testing.assert_close(A.mH @ A, truth)
 
 
 def test_batches_are_mapped_one_by_one(operator):
-    x = random((2, 3, *operator.domain.shape), torch.float64, 0)
+    x = random(operator, (2, 3, *operator.domain.shape), torch.float64, 0)
     assert operator.forward(x).shape == (2, 3, *operator.range.shape)
     torch.testing.assert_close(operator.forward(x)[1, 2], operator.forward(x[1, 2]))
 

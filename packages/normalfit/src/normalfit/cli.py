@@ -42,7 +42,8 @@ def template(
         str,
         typer.Argument(
             metavar="KIND",
-            help="cone_beam, parallel_beam, deconvolution, inpainting or python.",
+            help="cone_beam, parallel_beam, deconvolution, inpainting, multicoil_mri, "
+            "noncartesian_mri or python.",
         ),
     ],
 ) -> None:
@@ -101,14 +102,15 @@ def fit(
         typer.Option("--tolerance", min=0, help="Add no more terms at this held-out error."),
     ] = None,
     boundary: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--boundary",
             metavar="linear|periodic",
-            help="What lies outside the grid: nothing (tomography, most operators), or the "
-            "grid again (Cartesian MRI, periodic blur). Also one per axis, 'Z,Y,X'.",
+            help="What lies outside the grid: nothing, or the grid again. Also one per axis, "
+            "'Z,Y,X'. Default: what suits the operator, linear but for Cartesian MRI and "
+            "periodic blurs.",
         ),
-    ] = "linear",
+    ] = None,
     lags: Annotated[
         str | None,
         typer.Option(
@@ -120,7 +122,12 @@ def fit(
         typer.Option("--windows", metavar="N|Z,Y,X", help="Windows per axis of a local model."),
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", metavar="least-squares|adam", help="How to fit.")
+        str,
+        typer.Option(
+            "--method",
+            metavar="least-squares|adam|direct",
+            help="How to fit; 'direct' computes the factors of MRI, exactly with all coils.",
+        ),
     ] = "least-squares",
     probes: Annotated[
         int | None,
@@ -160,7 +167,7 @@ def fit(
             model=model,
             terms=terms,
             tolerance=tolerance,
-            boundary=per_axis_names(boundary),
+            boundary=None if boundary is None else per_axis_names(boundary),
             lags=per_axis_counts("lags", lags),
             windows=per_axis_counts("windows", windows),
             method=method,

@@ -18,7 +18,7 @@ class FitReport:
     Parameters
     ----------
     method
-        'least-squares' or 'adam'.
+        'least-squares', 'adam' or 'direct'.
     model
         Name of the model.
     terms

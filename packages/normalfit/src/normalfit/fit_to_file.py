@@ -84,7 +84,7 @@ def fit_to_file(
     operator = spec.build()
     if method == "least-squares":
         memory = fit_memory(
-            wanted,
+            wanted.suited_to(operator),
             operator.domain.shape,
             probes=(probes or DEFAULT_PROBES[method]) + HELD_OUT,
             in_memory=responses is None,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.adam import AdamOptions, fit_adam
+from normalfit.direct_factors import check_direct, direct_factors
 from normalfit.errors import InputError
 from normalfit.fit_report import FitReport
+from normalfit.fitted import Fitted
 from normalfit.least_squares import fit_least_squares
 from normalfit.least_squares_options import LeastSquaresOptions
 from normalfit.metrics import patch_error
@@ -23,14 +25,19 @@ from normalfit.warm_start import check_start
 
 if TYPE_CHECKING:
     from normalfit.factors import Factors
-    from normalfit.fitted import Fitted
     from normalfit.linear_operator import LinearOperator
     from normalfit.probes import ProbeSet
     from normalfit.progress import Progress
     from normalfit.response_folder import ResponseFolder
 
-METHODS = ("least-squares", "adam")
-DEFAULT_PROBES = {"least-squares": 128, "adam": 1000}
+METHODS = ("least-squares", "adam", "direct")
+DEFAULT_PROBES = {"least-squares": 128, "adam": 1000, "direct": 0}
+COMPUTED = "computed from the operator, nothing fitted"
+_DEFAULT_MODELS = {
+    "least-squares": "two-sided",
+    "adam": "diagonal-circulant",
+    "direct": "multicoil",
+}
 HELD_OUT = 8  # guides the fit; the errors that are reported come from probes of their own
 EVALUATION = 16
 
@@ -73,10 +80,11 @@ def fit(
         probes + held_out + evaluation applications of ``N``, and `evaluation` restricted ones.
     model
         A `Model`, or the name of one: with `model_options` its other fields (terms, boundary,
-        tolerance, lags, windows). None: 'two-sided', for Adam 'diagonal-circulant'.
+        tolerance, lags, windows). None: 'two-sided', for Adam 'diagonal-circulant', and
+        'multicoil' for the direct method.
     method
-        'least-squares' (alternating, on a fixed set of probes) or 'adam' (the paper's, one
-        fresh probe per step).
+        'least-squares' (alternating, on a fixed set of probes), 'adam' (the paper's, one
+        fresh probe per step), or 'direct' (MRI only: from mask or trajectory, nothing fitted).
     probes
         Probes to fit to; None: 128 for least squares, 1,000 for Adam.
     held_out, evaluation
@@ -103,7 +111,10 @@ def fit(
     """
     started = time.perf_counter()
     shape = operator.domain.shape
-    wanted = chosen_model(model, method, **model_options)
+    named = chosen_model(model, method, **model_options)
+    if method == "direct":
+        check_direct(operator, named)
+    wanted = named.suited_to(operator)
     options = _checked_options(method, options)
     count = DEFAULT_PROBES[method] if probes is None else probes
     wanted.lag_grid(shape)  # refuses lags that do not fit, before anything is computed
@@ -119,19 +130,29 @@ def fit(
     def collected(number: int, stream: Any) -> ProbeSet:  # noqa: ANN401 - a literal of probes.py
         return collect_responses(operator.normal, shape, number, stream=stream, **shared, **kept)
 
-    guide = collected(held_out, "held-out")
-    training = collected(count, "training") if method == "least-squares" else None
-    response_seconds = time.perf_counter() - started
     how: dict[str, Any] = {"seed": seed, "progress": progress}
     fitted: Fitted
-    if isinstance(options, AdamOptions) or training is None:
-        adam = options if isinstance(options, AdamOptions) else None
-        fitted = fit_adam(operator.normal, guide, wanted, steps=count, options=adam, **how)
+    response_seconds = 0.0
+    if options is None:
+        factors = direct_factors(check_direct(operator, named), named.terms, dtype)
+        fitted = Fitted(factors.to(torch.device(device)), (), COMPUTED, converged=True)
+        count = held_out = 0
     else:
-        exact = operator.has_exact_adjoint
-        fitted = fit_least_squares(
-            training, guide, wanted, self_adjoint=exact, start=start, options=options, **how
-        )
+        guide = collected(held_out, "held-out")
+        if isinstance(options, AdamOptions):
+            fitted = fit_adam(operator.normal, guide, wanted, steps=count, options=options, **how)
+        else:
+            training = collected(count, "training")
+            response_seconds = time.perf_counter() - started
+            fitted = fit_least_squares(
+                training,
+                guide,
+                wanted,
+                self_adjoint=operator.has_exact_adjoint,
+                start=start,
+                options=options,
+                **how,
+            )
     patch_shape = half_grid(shape)
     report = FitReport(
         method=method,
@@ -151,7 +172,7 @@ def fit(
         patch_shape=patch_shape,
         seconds=time.perf_counter() - started,
         response_seconds=response_seconds,
-        options=asdict(options),
+        options={} if options is None else asdict(options),
     )
     return FitResult(fitted.factors, report)
 
@@ -180,13 +201,17 @@ def chosen_model(
     if not set(model_options) <= known:
         msg = f"options must be among {sorted(known)}, got {sorted(set(model_options) - known)}"
         raise InputError(msg)
-    default = "two-sided" if method == "least-squares" else "diagonal-circulant"
-    return Model(default if model is None else model, **model_options)
+    return Model(_DEFAULT_MODELS[method] if model is None else model, **model_options)
 
 
 def _checked_options(
     method: str, options: LeastSquaresOptions | AdamOptions | None
-) -> LeastSquaresOptions | AdamOptions:
+) -> LeastSquaresOptions | AdamOptions | None:
+    if method == "direct":
+        if options is not None:
+            msg = f"options must be left out of the direct method, got {options}"
+            raise InputError(msg)
+        return None
     kind = LeastSquaresOptions if method == "least-squares" else AdamOptions
     options = kind() if options is None else options
     if not isinstance(options, kind):

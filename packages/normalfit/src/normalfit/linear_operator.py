@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from normalfit.grid import Grid, Patch
+    from normalfit.lag_grid import Boundary
 
 _DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
@@ -35,12 +36,17 @@ class LinearOperator(abc.ABC):
         Whether `adjoint` is the exact adjoint of `forward` (ASTRA's 3-D pair is not).
     is_complex
         Whether the domain is complex: `fit` then draws complex probes.
+    boundary, kernel_lags
+        What suits factors of ``A*A`` and is taken where a model leaves it open: 'linear' or
+        'periodic', for all axes or per axis, and the most lags per axis (None is all).
     """
 
     domain: Grid
     range: Grid
     has_exact_adjoint: bool = True
     is_complex: bool = False
+    boundary: Boundary | tuple[Boundary, ...] = "linear"
+    kernel_lags: tuple[int, ...] | None = None
 
     @abc.abstractmethod
     def _forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, get_args
 
 from normalfit.errors import InputError
 from normalfit.lag_grid import Boundary, LagGrid
+
+if TYPE_CHECKING:
+    from normalfit.linear_operator import LinearOperator
 
 MODELS = {
     "diagonal-circulant": "Σ u_k (h_k ∗ x): the paper's, with one term and periodic boundary",
@@ -29,7 +32,8 @@ class Model:
     name
         One of `MODELS`.
     boundary
-        'linear' or 'periodic', for all axes or one per axis.
+        'linear' or 'periodic', for all axes or one per axis. None: what suits the operator
+        (`LinearOperator.boundary`), 'linear' without one.
     terms
         Number K of terms, or of virtual coils. None: as many as lower the held-out error by
         more than its interval, at most four, or one virtual coil.
@@ -37,8 +41,9 @@ class Model:
         Stop adding terms at this held-out error; only with `terms` None.
     lags
         Lags per axis of the kernels, one number for all axes or one per axis; at most every lag
-        of the grid. None: every lag, but half of them for local kernels (cone beam 24³, three
-        windows: half of the lags reach 0.310, a quarter 0.363).
+        of the grid. None: every lag that the operator's `kernel_lags` allow, but half of them
+        for local kernels (cone beam 24³, three windows: half of the lags reach 0.310, a quarter
+        0.363).
     windows
         Windows of the local model, for all axes or one per axis; None is three.
 
@@ -49,7 +54,7 @@ class Model:
     """
 
     name: str = "two-sided"
-    boundary: str | tuple[str, ...] = "linear"
+    boundary: str | tuple[str, ...] | None = None
     terms: int | None = None
     tolerance: float | None = None
     lags: int | tuple[int, ...] | None = None
@@ -75,6 +80,14 @@ class Model:
         """Whether terms are added one by one."""
         return self.name in _GROWING
 
+    def suited_to(self, operator: LinearOperator) -> Model:
+        """Return the model with boundary and lags of the operator where they are open."""
+        boundary = operator.boundary if self.boundary is None else self.boundary
+        lags = self.lags
+        if lags is None and operator.kernel_lags is not None and self.name != "local":
+            lags = operator.kernel_lags
+        return replace(self, boundary=boundary, lags=lags)
+
     def lag_grid(self, shape: tuple[int, ...]) -> LagGrid:
         """Return the lags of the kernels on a grid of `shape`.
 
@@ -94,8 +107,8 @@ class Model:
 
     def boundaries(self, num_axes: int) -> tuple[Boundary, ...]:
         """Return the boundary of each axis."""
-        single = isinstance(self.boundary, str)
-        ends = (self.boundary,) * num_axes if single else tuple(self.boundary)
+        wanted = "linear" if self.boundary is None else self.boundary
+        ends = (wanted,) * num_axes if isinstance(wanted, str) else tuple(wanted)
         if len(ends) != num_axes or not all(end in get_args(Boundary) for end in ends):
             msg = (
                 f"boundary must be 'periodic' or 'linear', once or per axis, got {self.boundary!r}"

@@ -41,10 +41,14 @@ class OperatorConfig(BaseModel, abc.ABC):
 
     `file_keys` maps each key that names a file to the function that turns what the file holds
     into the array to use (it raises ValueError with the requirement that is not met).
+    `generated_keys` are those whose arrays `generated` draws or computes. They are kept, stored
+    and fingerprinted like the contents of files, so that a stored operator does not change with
+    the library that drew it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
     file_keys: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]] = {}
+    generated_keys: ClassVar[tuple[str, ...]] = ()
 
     @property
     def grid(self) -> Grid | None:
@@ -54,6 +58,16 @@ class OperatorConfig(BaseModel, abc.ABC):
     def array_problems(self, arrays: Arrays) -> Iterator[Problem]:  # noqa: ARG002
         """Yield what does not fit between the keys and the arrays."""
         yield from ()
+
+    def generated(self, arrays: Arrays) -> dict[str, np.ndarray]:  # noqa: ARG002
+        """Return the arrays of `generated_keys` that these keys ask for.
+
+        Raises
+        ------
+        InputError
+            They cannot be made.
+        """
+        return {}
 
     @abc.abstractmethod
     def build(self, attachments: Attachments) -> LinearOperator:

@@ -17,6 +17,8 @@ from normalfit.specs.cone_beam import ConeBeamSpec
 from normalfit.specs.deconvolution import DeconvolutionSpec
 from normalfit.specs.fingerprint import fingerprint
 from normalfit.specs.inpainting import InpaintingSpec
+from normalfit.specs.multicoil_mri import MulticoilMRISpec
+from normalfit.specs.noncartesian_mri import NonCartesianMRISpec
 from normalfit.specs.operator_config import Attachments, OperatorConfig
 from normalfit.specs.parallel_beam import ParallelBeamSpec
 from normalfit.specs.plugins import plugin_config, plugin_kinds
@@ -34,6 +36,8 @@ _OWN: tuple[type[OperatorConfig], ...] = (
     ParallelBeamSpec,
     DeconvolutionSpec,
     InpaintingSpec,
+    MulticoilMRISpec,
+    NonCartesianMRISpec,
     PythonFunctionSpec,
 )
 CONFIGS: dict[str, type[OperatorConfig]] = {
@@ -138,7 +142,9 @@ def spec_from_document(
         As `load_spec`, or an array is missing.
     """
     place = "stored operator"
-    keys = [k for k in _config_class(document, place).file_keys if isinstance(document.get(k), str)]
+    config_class = _config_class(document, place)
+    keys = [k for k in config_class.file_keys if isinstance(document.get(k), str)]
+    keys += [k for k in config_class.generated_keys if document.get(k) is not None]
     problems = [Problem(k, "must come with its array, got none") for k in keys if k not in arrays]
     present = {key: arrays[key] for key in keys if key in arrays}
     return _checked(document, present, problems, place, None)
@@ -172,13 +178,15 @@ def _checked(
     config_class = _config_class(document, place)
     kept: dict[str, np.ndarray] = {}
     for key, array in arrays.items():
+        if key in config_class.generated_keys:
+            kept[key] = array
+            continue
         try:
             kept[key] = config_class.file_keys[key](array)
-            kept[key].setflags(write=False)
         except ValueError as error:
             problems.append(problem(key, str(error), document[key]))
     # a folder's name says nothing about the operator, and may say much about the user
-    names = {key: Path(document[key]).name for key in arrays}
+    names = {key: Path(document[key]).name for key in arrays if key in config_class.file_keys}
     try:
         config = config_class.model_validate({**document, **names})
         problems += config.array_problems(kept)
@@ -186,4 +194,18 @@ def _checked(
         problems += problems_of(error, document, config_class.model_fields)
     if problems:
         refuse(place, problems)
+    if not set(config_class.generated_keys) & set(kept):
+        kept |= _generated(config, kept, place)
+    for array in kept.values():
+        array.setflags(write=False)
     return OperatorSpec(config, kept, folder)
+
+
+def _generated(
+    config: OperatorConfig, arrays: Mapping[str, np.ndarray], place: str
+) -> dict[str, np.ndarray]:
+    try:
+        return config.generated(arrays)
+    except InputError as error:
+        msg = f"{place}: {error}"
+        raise InputError(msg) from error

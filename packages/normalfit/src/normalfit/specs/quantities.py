@@ -13,7 +13,7 @@ MAX_SAMPLES = 2**40  # 4 TiB of float32: beyond this a shape is a slip of the pe
 _Scalar = int | float | str
 
 
-def _number(value: object) -> object:
+def number(value: object) -> object:
     """Refuse what pydantic would turn into a number: ``true`` and quoted text."""
     if isinstance(value, bool | str):
         msg = "must be a number"
@@ -47,10 +47,10 @@ def per_axis(value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - before 
     return value
 
 
-Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=MAX_SAMPLES)]
+Count = Annotated[int, BeforeValidator(number), Field(ge=1, le=MAX_SAMPLES)]
 Views = Annotated[Count, Field(le=2**20)]
-Seed = Annotated[int, BeforeValidator(_number), Field(ge=0, le=2**53)]
-Finite = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Seed = Annotated[int, BeforeValidator(number), Field(ge=0, le=2**53)]
+Finite = Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]
 Positive = Annotated[Finite, Field(gt=0)]
 Fraction = Annotated[Finite, Field(gt=0, le=1)]
 FileName = Annotated[str, Field(min_length=1)]

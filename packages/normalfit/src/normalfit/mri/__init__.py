@@ -1,0 +1,1 @@
+"""What an MRI operator is made of: sampling masks, trajectories and coil maps."""
