@@ -350,9 +350,7 @@ def test_a_newer_version(call, fitted):
 @pytest.mark.parametrize("patch", ["0", "13", "6,6,6", "six", "6,"])
 def test_a_patch_that_does_not_fit(call, fitted, patch):
     result = call("evaluate", "f.zarr", "--operator", "op.yaml", "--patch", patch)
-    assert_refused(
-        result, f"patch must be N or one side per axis of the grid (12, 10), got '{patch}'"
-    )
+    assert_refused(result, "patch must be N, or one number per axis", f"got '{patch}'")
 
 
 def test_an_operator_that_returns_nan(call, tmp_path):
