@@ -21,19 +21,17 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import torch
 from dense_optima import DenseOperator, periodic_optimum, tied_optima
 from measurement import RESULTS, Claim, conclude, write_json
+from mri_operators import cartesian_mri, radial_mri
 
 from normalfit.ellipsoids import ellipsoids
 from normalfit.fitting import fit
-from normalfit.grid import Grid, Patch
-from normalfit.linear_operator import FunctionOperator, LinearOperator
 from normalfit.model import Model
 from normalfit.probe_set_error import probe_set_error
 from normalfit.probes import ProbeSet, collect_responses, generator
@@ -46,6 +44,10 @@ from partunroll.volume_file import VOLUME_KEYS
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+
+if TYPE_CHECKING:
+    from normalfit.grid import Grid, Patch
+    from normalfit.linear_operator import LinearOperator
 
 PAPER = Model("diagonal-circulant", "periodic", terms=1)
 MODELS = {
@@ -78,57 +80,6 @@ def parallel_beam(size: int) -> LinearOperator:
         "num_columns": size + size // 2, "pixel_mm": 1.0, "angle_range_deg": 180.0,
     }  # fmt: skip
     return spec_from_document(document, {}).build()
-
-
-def coil_maps(size: int, coils: int) -> torch.Tensor:
-    """Return smooth complex sensitivities of coils on a circle, complex64 (coils, n, n)."""
-    y, x = torch.meshgrid(*[torch.linspace(-1, 1, size)] * 2, indexing="ij")
-    maps = []
-    for k in range(coils):
-        angle = 2 * math.pi * k / coils
-        dy, dx = y - 1.2 * math.sin(angle), x - 1.2 * math.cos(angle)
-        maps.append(torch.polar(torch.exp(-(dx**2 + dy**2) / 1.5), dx + 0.5 * dy))
-    stacked = torch.stack(maps)
-    return stacked / stacked.abs().square().sum(0).sqrt()
-
-
-def cartesian_mri(size: int, coils: int = 4) -> LinearOperator:
-    """Return multi-coil Cartesian MRI: every third line and the 12 central ones."""
-    maps, grid = coil_maps(size, coils), Grid((size, size))
-    mask = torch.zeros(size, 1)
-    mask[::3] = 1
-    mask[size // 2 - 6 : size // 2 + 6] = 1
-    mask = torch.fft.ifftshift(mask, 0)
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        return mask * torch.fft.fftn(maps * x[:, None], dim=(-2, -1), norm="ortho")
-
-    def adjoint(y: torch.Tensor) -> torch.Tensor:
-        return (maps.conj() * torch.fft.ifftn(mask * y, dim=(-2, -1), norm="ortho")).sum(1)
-
-    return FunctionOperator(
-        grid, Grid((coils, size, size)), forward, adjoint, batched=True, is_complex=True
-    )
-
-
-def radial_mri(size: int, coils: int = 4) -> LinearOperator | None:
-    """Return multi-coil radial MRI by mri-nufft; None where it is not installed."""
-    try:
-        from mrinufft import get_operator, initialize_2D_radial
-    except ImportError:
-        return None
-    from normalfit.adapters.mri_nufft import from_mri_nufft
-
-    warnings.filterwarnings("ignore", "Samples will be rescaled")
-    samples = initialize_2D_radial(Nc=size // 3, Ns=size).reshape(-1, 2).astype("float32")
-    operator = get_operator("finufft")(
-        samples,
-        (size, size),
-        n_coils=coils,
-        smaps=coil_maps(size, coils).numpy(),
-        squeeze_dims=True,
-    )
-    return from_mri_nufft(operator)
 
 
 class Errors:

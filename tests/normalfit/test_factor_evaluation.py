@@ -55,6 +55,6 @@ def test_its_probes_are_of_a_stream_of_their_own(tmp_path, spec, seen, stream):
 @pytest.mark.parametrize("patch", ["9" * 5000, "²", "3,9999999999", ""])
 def test_a_patch_that_is_no_size_of_the_grid_is_refused(tmp_path, spec, patch):
     file = fit_to_file(spec, tmp_path / "f.zarr", probes=2)
-    with pytest.raises(InputError, match="patch must be N or one side per axis") as caught:
+    with pytest.raises(InputError, match="patch must be N, or one number per axis") as caught:
         evaluate_file(file, spec, patch=patch)
     assert len(str(caught.value)) < 200

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from normalfit.dense import best_factors, dense_matrix, lag_matrix
+from normalfit.dense import dense_matrix
 from normalfit.errors import InputError
 from normalfit.factors import Factors
 from normalfit.grid import Patch
@@ -13,7 +13,11 @@ from normalfit.lag_kernel import LagKernel
 from normalfit.restriction import restrict, restrict_batch
 
 SHAPE = (4, 5, 6)
+
+
 BOUNDARIES = list(itertools.product(["linear", "periodic"], repeat=3))
+
+
 CUDA = pytest.param(
     "cuda",
     marks=[
@@ -268,40 +272,3 @@ def test_what_is_self_adjoint_is_symmetrized_already():
     assert coils.symmetrized() is coils
     plain = Factors(coils.kernel)
     assert plain.symmetrized() is plain
-
-
-@pytest.mark.parametrize("boundary", [("periodic", "linear"), ("linear", "linear")])
-def test_best_factors_recover_an_operator_that_has_factors(boundary):
-    shape = (3, 4)
-    signs = make_factors(shape, boundary, terms=1, v=False)
-    u = signs.u.abs() + 0.5  # a diagonal of one sign, as operators have: few local minima
-    N = dense_matrix(Factors(signs.kernel, u), shape)
-    found = best_factors(N, shape, boundary, starts=3)
-    assert torch.linalg.norm(dense_matrix(found, shape) - N) < 1e-3 * torch.linalg.norm(N)
-
-
-def test_more_terms_are_never_worse_on_a_linear_grid():
-    torch.manual_seed(0)
-    A = torch.randn(12, 12, dtype=torch.float64)
-    N, shape = A.T @ A, (3, 4)
-    errors = [
-        torch.linalg.norm(
-            dense_matrix(best_factors(N, shape, ("linear",) * 2, terms=k, starts=1), shape) - N
-        )
-        for k in (1, 2, 3)
-    ]
-    assert errors[0] > errors[1] > errors[2]
-
-
-def test_best_periodic_factors_are_the_truncated_svd():
-    torch.manual_seed(0)
-    A = torch.randn(20, 20, dtype=torch.float64)
-    N = A.T @ A
-    M, inside = lag_matrix(N, (4, 5), ("periodic", "periodic"))
-    assert bool(inside.all())
-    singular = torch.linalg.svdvals(M)
-    for terms in (1, 3):
-        found = dense_matrix(best_factors(N, (4, 5), ("periodic",) * 2, terms=terms), (4, 5))
-        torch.testing.assert_close(
-            torch.linalg.norm(found - N), torch.linalg.norm(singular[terms:])
-        )

@@ -1,7 +1,9 @@
 """A data store of two blurs of small images, with factor files that are not quite the blurs'."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,11 @@ from normalfit.specs import OperatorSpec, spec_from_document
 from normalfit.spectral_norm import SpectralNorm
 from partunroll.config import TrainConfig
 from partunroll.data_store import SampleInfo, create_store
+from partunroll.training import train
 from partunroll.training_operator import match_factor_files
 
 SHAPE = (20, 22)
+SHORT: dict[str, Any] = {"steps": 8, "validation": {"every": 4}}
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,15 @@ class Problem:
         network = {"iterations": 2, "prior": {"widths": [2, 2, 2, 2]}}
         tiny = {"network": network, "patch_shape": [12, 9], "steps": 60, "device": "cpu"}
         return TrainConfig.model_validate({**tiny, **values}).resolved(SHAPE)
+
+    def run(self, output, *, resume=False, stop_after=None, **values):
+        """Train into a folder."""
+        config = self.config(**{"validation": {"every": 20}, **values})
+        return train(config, self.factors, self.data, output, resume=resume, stop_after=stop_after)
+
+    def resume(self, output, **values):
+        """Go on with a short run."""
+        return self.run(output, resume=True, **{**SHORT, **values})
 
     @property
     def operators(self):
@@ -69,6 +82,26 @@ def problem(tmp_path_factory) -> Problem:
                 info = SampleInfo(id=f"{name}-{number}", operator=name, split=split, source="test")
                 writer.add_sample(info, arrays(spec, number))
     return Problem(folder / "data.zarr", factors, specs)
+
+
+@pytest.fixture(scope="session")
+def finished(problem, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "finished"
+    return problem.run(output)
+
+
+@pytest.fixture(scope="session")
+def short(problem, tmp_path_factory):
+    """A run of 8 steps, and the same run stopped after 4."""
+    folder = tmp_path_factory.mktemp("short")
+    problem.run(folder / "straight", **SHORT)
+    problem.run(folder / "stopped", **SHORT, stop_after=4)
+    return folder
+
+
+@pytest.fixture
+def stopped(short, tmp_path):
+    return shutil.copytree(short / "stopped", tmp_path / "run")
 
 
 def blur(std) -> OperatorSpec:

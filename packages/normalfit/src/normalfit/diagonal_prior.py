@@ -13,8 +13,15 @@ term, 16 probes, 0.375 instead of 0.381; the default model 0.373 instead of 0.38
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
+
+from normalfit.positive import positive
+from normalfit.term_values import spread_over_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @lru_cache(maxsize=8)
@@ -58,12 +65,13 @@ def diagonal_ridge(
     total.index_add_(1, shells, power.double())
     variance = (total / torch.bincount(shells)).to(previous.dtype)
     known = information.flatten(1).mean(1, keepdim=True)
-    return noise / _positive(variance + noise / _positive(known + previous))
+    return noise / positive(variance + noise / positive(known + previous))
 
 
 def apply_ridge(ridge: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     """Multiply every frequency of each image ``(terms, *shape)`` by its ridge."""
-    return filtered(image, _spread_over_frequencies(ridge, image))
+    half = not image.is_complex()
+    return filtered(image, _spread_over_frequencies(ridge, image.shape[1:], half=half))
 
 
 def mean_ridge(ridge: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
@@ -73,9 +81,9 @@ def mean_ridge(ridge: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def whitened_inverse(
-    ridge: torch.Tensor, information: torch.Tensor, image: torch.Tensor
-) -> torch.Tensor:
-    """Apply what is near the inverse of ``information + ridge``, for conjugate gradients.
+    ridge: torch.Tensor, information: torch.Tensor, *, half: bool
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what is near the inverse of ``information + ridge``, for conjugate gradients.
 
     Exact where the ridge is the same for all frequencies, or the information for all voxels.
 
@@ -84,15 +92,16 @@ def whitened_inverse(
     ridge
         ``(terms, shells)``, not zero where the information is.
     information
-        Real, as `image`.
-    image
-        ``(terms, *shape)``.
+        Real, ``(terms, *shape)``, as the images that the result applies to.
+    half
+        Whether those are real, so that half of their frequencies will do.
     """
-    over = _spread_over_frequencies(ridge, image)
-    mean = _spread(mean_ridge(ridge, tuple(image.shape[1:])), image)
-    known = _spread(information.flatten(1).mean(1), image)
-    weight = (information + mean).rsqrt()
-    return weight * filtered(weight * image, (known + mean) / (known + over))
+    shape = tuple(information.shape[1:])
+    over = _spread_over_frequencies(ridge, shape, half=half)
+    mean = spread_over_image(mean_ridge(ridge, shape), information)
+    known = spread_over_image(information.flatten(1).mean(1), information)
+    weight, transfer = (information + mean).rsqrt(), (known + mean) / (known + over)
+    return lambda image: weight * filtered(weight * image, transfer)
 
 
 def filtered(image: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
@@ -104,20 +113,14 @@ def filtered(image: torch.Tensor, transfer: torch.Tensor) -> torch.Tensor:
     return torch.fft.irfftn(spectrum, s=image.shape[1:], dim=axes)
 
 
-def _spread_over_frequencies(ridge: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    shells = frequency_shells(tuple(image.shape[1:])).to(ridge.device)
-    if not image.is_complex():
-        shells = shells[..., : image.shape[-1] // 2 + 1]
+def _spread_over_frequencies(
+    ridge: torch.Tensor, shape: tuple[int, ...], *, half: bool
+) -> torch.Tensor:
+    shells = frequency_shells(tuple(shape)).to(ridge.device)
+    if half:
+        shells = shells[..., : shape[-1] // 2 + 1]
     return ridge[:, shells]
 
 
 def _flat_shells(u: torch.Tensor) -> torch.Tensor:
     return frequency_shells(tuple(u.shape[1:])).to(u.device).flatten()
-
-
-def _spread(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    return values.reshape(-1, *[1] * (image.ndim - 1))
-
-
-def _positive(x: torch.Tensor) -> torch.Tensor:
-    return x.clamp_min(torch.finfo(x.dtype).tiny)

@@ -10,6 +10,7 @@ import torch
 
 from normalfit.conjugate_gradient import conjugate_gradient
 from normalfit.diagonal_prior import apply_ridge, diagonal_ridge, mean_ridge, whitened_inverse
+from normalfit.term_values import spread_over_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,7 +127,7 @@ class DiagonalEquations:
         axes = tuple(range(gram.ndim - 2))
         right = self.right.movedim(0, -1).sum(axes)
         mean = torch.linalg.lstsq(gram.sum(axes), right[:, None]).solution[:, 0]
-        mean = mean.reshape(-1, *[1] * len(axes)).expand_as(self.right)
+        mean = spread_over_image(mean, self.right).expand_as(self.right)
         # keeps voxels defined where no feature is ever seen, or two terms show the same one
         eps, information = torch.finfo(ridge.dtype).eps, self.information
         flat = information.flatten(1)
@@ -143,7 +144,7 @@ class DiagonalEquations:
             x0=start,
             iterations=_ITERATIONS,
             tolerance=_TOLERANCE,
-            precondition=lambda residual: whitened_inverse(ridge, information, residual),
+            precondition=whitened_inverse(ridge, information, half=not right.is_complex()),
         )
         return mean + solved.x
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from normalfit.devices import resolve_device
 from normalfit.errors import InputError
 from normalfit.metrics import grid_error, patch_error
+from normalfit.per_axis import per_axis_counts
 from normalfit.random_patch import half_grid
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ def evaluate_file(
 
 
 def _patch_shape(patch: str | None, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if patch is None:
+    counts = per_axis_counts("patch", patch)
+    if counts is None:
         return half_grid(shape)
-    parts = patch.split(",")
-    sides = [int(part) for part in parts if re.fullmatch(r" *[0-9]{1,9} *", part)]
-    sides = sides * len(shape) if len(parts) == 1 else sides
-    fits = len(sides) == len(shape) and (len(parts) == 1 or len(parts) == len(shape))
-    if not fits or not all(1 <= side <= n for side, n in zip(sides, shape, strict=False)):
-        msg = f"patch must be N or one side per axis of the grid {shape}, got {patch[:40]!r}"
+    sides = (counts,) * len(shape) if isinstance(counts, int) else counts
+    fits = len(sides) == len(shape)
+    if not fits or not all(1 <= side <= n for side, n in zip(sides, shape, strict=True)):
+        got = str(patch)[:40]
+        msg = f"patch must be N, or one number per axis, within the grid {shape}, got {got!r}"
         raise InputError(msg)
-    return tuple(sides)
+    return sides

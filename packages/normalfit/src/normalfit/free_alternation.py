@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from normalfit.diagonal_step import fit_diagonals
 from normalfit.inner_diagonal_step import solve_inner_diagonals
-from normalfit.kernel_step import expected_gram, solve_kernels
+from normalfit.kernel_step import expected_gram, fit_kernels
 from normalfit.probed_terms import ProbedTerms
-from normalfit.shrinkage import kernel_ridge, lag_shells
+from normalfit.shrinkage import lag_shells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import torch
 
     from normalfit.diagonal_step import DiagonalStep
     from normalfit.lag_grid import LagGrid
@@ -72,20 +72,18 @@ class FreeAlternation:
     def _kernel_step(self, terms: Terms, noise: float) -> Terms:
         probed = self._probed(terms, both_sides=self._self_adjoint)
         gram = expected_gram(self._grid, terms.u, terms.v, probed.energy)
-        known = torch.stack([gram[k, k].real for k in range(len(terms))])
-        ridge = kernel_ridge(terms.h, known, terms.kernel_ridge, noise, self._shells)
-        ridge = self._options.ridge_kernel * ridge
         responses = self._training.responses
-        solved = solve_kernels(
+        step = fit_kernels(
             probed,
             (r for _ in range(1 + self._self_adjoint) for r in responses),
             terms.h,
-            ridge,
+            terms.kernel_ridge,
             gram,
-            iterations=self._options.cg_iterations,
-            tolerance=self._options.cg_tolerance,
+            self._shells,
+            noise=noise,
+            options=self._options,
         )
-        return replace(terms, h=solved.x, kernel_ridge=ridge)
+        return replace(terms, h=step.kernels, kernel_ridge=step.ridge)
 
     def _outer_step(self, terms: Terms, noise: float) -> tuple[Terms, float]:
         features = self._probed(terms).features(terms.h)

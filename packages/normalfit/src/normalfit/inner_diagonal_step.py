@@ -13,6 +13,7 @@ import torch
 
 from normalfit.conjugate_gradient import conjugate_gradient
 from normalfit.diagonal_prior import apply_ridge, diagonal_ridge, mean_ridge
+from normalfit.term_values import spread_over_image
 
 if TYPE_CHECKING:
     from normalfit.lag_grid import LagGrid
@@ -67,7 +68,7 @@ def solve_inner_diagonals(
     gram = _expected_gram(grid, terms, energy=len(training))
     known = torch.stack([gram[k, k].real for k in range(len(terms))])
     ridge = ridge_factor * diagonal_ridge(terms.v, known, terms.v_ridge, noise)
-    mean = _spread(terms.v.flatten(1).mean(1), terms.v).expand_as(terms.v)
+    mean = spread_over_image(terms.v.flatten(1).mean(1), terms.v).expand_as(terms.v)
     right = apply_ridge(ridge, mean)
     local = mean_ridge(ridge, grid.shape)
     for w, response in zip(training.probes, training.responses, strict=True):
@@ -100,7 +101,3 @@ def _solve(gram: torch.Tensor, ridge: torch.Tensor, residual: torch.Tensor) -> t
     floor = (precision.eps**0.5 * diagonal.amax()).clamp_min(precision.tiny)
     blocks = blocks + floor * torch.eye(len(ridge), dtype=gram.dtype, device=gram.device)
     return torch.linalg.solve(blocks, residual.movedim(0, -1)).movedim(-1, 0)
-
-
-def _spread(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    return values.reshape(-1, *[1] * (image.ndim - 1))

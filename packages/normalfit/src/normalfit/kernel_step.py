@@ -2,18 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from normalfit.conjugate_gradient import conjugate_gradient
+from normalfit.shrinkage import kernel_ridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from normalfit.conjugate_gradient import CGResult
     from normalfit.lag_grid import LagGrid
+    from normalfit.least_squares_options import LeastSquaresOptions
     from normalfit.probed_terms import ProbedTerms
+
+
+@dataclass(frozen=True, eq=False)
+class KernelStep:
+    """What a kernel step found.
+
+    Parameters
+    ----------
+    kernels
+        ``h``, ``(terms, *lags)``.
+    ridge
+        The ridge that they were found with, as `kernels`.
+    information
+        What the probes know about each entry: the diagonal of the expected normal equations,
+        real, as `kernels`.
+    """
+
+    kernels: torch.Tensor
+    ridge: torch.Tensor
+    information: torch.Tensor
+
+
+def fit_kernels(
+    terms: ProbedTerms,
+    responses: Iterable[torch.Tensor],
+    last: torch.Tensor,
+    last_ridge: torch.Tensor,
+    gram: torch.Tensor,
+    shells: torch.Tensor,
+    *,
+    noise: float,
+    options: LeastSquaresOptions,
+    tie: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> KernelStep:
+    """Find the ridge of the kernels, and with it the kernels by `solve_kernels`.
+
+    Parameters
+    ----------
+    terms, responses, gram, tie
+        As for `solve_kernels`.
+    last, last_ridge
+        The kernels of the last sweep and the ridge that they were found with.
+    shells
+        Shell of every lag, from `lag_shells`.
+    noise
+        Variance per voxel that is left unexplained on held-out probes.
+    options
+        The factor of the ridge, and the conjugate gradients.
+    """
+    information = torch.stack([gram[k, k].real for k in range(len(last))])
+    ridge = options.ridge_kernel * kernel_ridge(last, information, last_ridge, noise, shells)
+    solved = solve_kernels(
+        terms,
+        responses,
+        last,
+        ridge,
+        gram,
+        iterations=options.cg_iterations,
+        tolerance=options.cg_tolerance,
+        tie=tie,
+    )
+    return KernelStep(solved.x, ridge, information)
 
 
 def expected_gram(

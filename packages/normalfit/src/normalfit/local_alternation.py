@@ -9,9 +9,9 @@ import torch
 
 from normalfit.diagonal_prior import no_ridge
 from normalfit.diagonal_step import fit_diagonals
-from normalfit.kernel_step import solve_kernels
+from normalfit.kernel_step import fit_kernels
 from normalfit.probed_terms import ProbedTerms
-from normalfit.shrinkage import kernel_ridge, lag_shells, new_kernel_ridge
+from normalfit.shrinkage import lag_shells, new_kernel_ridge
 from normalfit.terms import Terms
 from normalfit.windows import axis_windows, lattice_windows
 
@@ -89,20 +89,17 @@ class LocalAlternation:
         return replace(terms, u=self._windows * step.image, u_ridge=step.ridge), step.error
 
     def _kernel_step(self, terms: Terms, noise: float) -> Terms:
-        gram = self._expected_gram(terms.u)
-        known = torch.stack([gram[k, k].real for k in range(len(terms))])
-        ridge = kernel_ridge(terms.h, known, terms.kernel_ridge, noise, self._shells)
-        ridge = self._options.ridge_kernel * ridge
-        solved = solve_kernels(
+        step = fit_kernels(
             ProbedTerms(self._grid, self._training.probes, terms.u),
             self._training.responses,
             terms.h,
-            ridge,
-            gram,
-            iterations=self._options.cg_iterations,
-            tolerance=self._options.cg_tolerance,
+            terms.kernel_ridge,
+            self._expected_gram(terms.u),
+            self._shells,
+            noise=noise,
+            options=self._options,
         )
-        return replace(terms, h=solved.x, kernel_ridge=ridge)
+        return replace(terms, h=step.kernels, kernel_ridge=step.ridge)
 
     def _expected_gram(self, u: torch.Tensor) -> torch.Tensor:
         """Return that of the windows, weighted with the mean square of d in each of them.

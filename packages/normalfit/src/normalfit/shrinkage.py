@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from normalfit.positive import positive
+
 if TYPE_CHECKING:
     from normalfit.lag_grid import LagGrid
 
@@ -72,11 +74,7 @@ def kernel_ridge(
         if not bool(kernel.any()):
             ridges.append(ridge)
             continue
-        second_moment = kernel.abs().square() + noise / _positive(known + ridge)
+        second_moment = kernel.abs().square() + noise / positive(known + ridge)
         total = torch.zeros_like(count).index_add_(0, shells.flatten(), second_moment.flatten())
-        ridges.append((noise / _positive(total / count))[shells])
+        ridges.append((noise / positive(total / count))[shells])
     return torch.stack(ridges)
-
-
-def _positive(x: torch.Tensor) -> torch.Tensor:
-    return x.clamp_min(torch.finfo(x.dtype).tiny)

@@ -10,9 +10,9 @@ import torch
 
 from normalfit.diagonal_step import fit_diagonals
 from normalfit.hermitian import hermitian
-from normalfit.kernel_step import expected_gram, solve_kernels
+from normalfit.kernel_step import expected_gram, fit_kernels
 from normalfit.probed_terms import ProbedTerms
-from normalfit.shrinkage import kernel_ridge, lag_shells
+from normalfit.shrinkage import lag_shells
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,21 +116,20 @@ class TiedAlternation:
         gram = expected_gram(self._grid, terms.u, terms.v, probed.energy)
         if len(terms.h) < len(terms):  # one kernel meets every pair of terms
             gram = gram.sum((0, 1), keepdim=True)
-        known = torch.stack([gram[k, k].real for k in range(len(terms.h))])
-        ridge = kernel_ridge(terms.h, known, terms.kernel_ridge, noise, self._shells)
-        ridge = self._options.ridge_kernel * ridge
-        solved = solve_kernels(
+        step = fit_kernels(
             probed,
             self._training.responses,
             terms.h,
-            ridge,
+            terms.kernel_ridge,
             gram,
-            iterations=self._options.cg_iterations,
-            tolerance=self._options.cg_tolerance,
+            self._shells,
+            noise=noise,
+            options=self._options,
             tie=lambda h: hermitian(h, self._grid),
         )
-        h = self._project_kernel(hermitian(solved.x, self._grid), known + ridge)
-        return replace(terms, h=h, kernel_ridge=ridge), known
+        known = step.information + step.ridge
+        h = self._project_kernel(hermitian(step.kernels, self._grid), known)
+        return replace(terms, h=h, kernel_ridge=step.ridge), step.information
 
     def _probed(self, terms: Terms) -> ProbedTerms:
         shared = len(terms.h) < len(terms)

@@ -14,6 +14,7 @@ import torch
 
 from normalfit.diagonal_prior import apply_ridge, diagonal_ridge, mean_ridge
 from normalfit.hermitian import hermitian
+from normalfit.term_values import spread_over_image
 
 if TYPE_CHECKING:
     from normalfit.lag_grid import LagGrid
@@ -71,7 +72,7 @@ class TiedDescent:
         known_v = self._information(terms)
         ridge = self._options.ridge_u * diagonal_ridge(terms.v, known_v, terms.v_ridge, noise)
         scale_h = _scale(known_h + terms.kernel_ridge)
-        scale_v = _scale(known_v + _spread(mean_ridge(ridge, self._grid.shape), terms.v))
+        scale_v = _scale(known_v + spread_over_image(mean_ridge(ridge, self._grid.shape), terms.v))
         x_h = torch.nn.Parameter((terms.h / scale_h).contiguous())
         x_v = torch.nn.Parameter((terms.v / scale_v).contiguous())
         optimiser = torch.optim.LBFGS(
@@ -119,7 +120,7 @@ class TiedDescent:
             lags = part if lags is None else lags.add_(part)
         assert lags is not None  # noqa: S101 - a probe set is never empty
         grad_h = hermitian(grid.inverse_lags(lags, half=half), grid) + terms.kernel_ridge * terms.h
-        deviation = v - _spread(v.flatten(1).mean(1), v)
+        deviation = v - spread_over_image(v.flatten(1).mean(1), v)
         ridged = apply_ridge(terms.v_ridge, deviation)
         grad_v += ridged
         penalty = (terms.kernel_ridge * terms.h.abs().square()).sum()
@@ -148,7 +149,3 @@ class TiedDescent:
 
 def _scale(information: torch.Tensor) -> torch.Tensor:
     return (information + _CURVATURE * information.mean()).rsqrt()
-
-
-def _spread(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    return values.reshape(-1, *[1] * (image.ndim - 1))
