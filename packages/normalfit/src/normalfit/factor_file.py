@@ -115,6 +115,11 @@ class FactorFile:
         return self.header.terms
 
     @property
+    def is_complex(self) -> bool:
+        """Whether the factors, and so the volumes, are complex."""
+        return self.header.dtype.startswith("complex")
+
+    @property
     def fingerprint(self) -> str:
         """Fingerprint of the operator that was fitted."""
         return self.header.fingerprint

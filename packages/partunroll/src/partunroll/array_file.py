@@ -1,4 +1,4 @@
-"""read_array: one array out of npz, npy, nii, tif or zarr.  StoredArray: what was read."""
+"""read_array: one array out of npz, npy, h5, cfl, nii, tif or zarr.  StoredArray: what was read."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def read_array(path: Path | str, keys: Sequence[str]) -> StoredArray:
     Parameters
     ----------
     path
-        ``.npz`` (or ``FILE.npz::KEY``), ``.npy``, ``.nii``, ``.nii.gz``, a ``.tif`` with one or
-        many pages, a folder of tif slices or a glob pattern for them (natural order: 9 before
-        10), a Zarr array, a Zarr group that holds one array, or a path inside a Zarr store.
+        ``.npz`` or ``.h5`` (or ``FILE.npz::KEY``, ``FILE.h5::KEY``), ``.npy``, BART's ``.cfl``
+        beside its ``.hdr``, ``.nii``, ``.nii.gz``, a ``.tif`` with one or many pages, a folder
+        of tif slices or a glob pattern for them (natural order: 9 before 10), a Zarr array, a
+        Zarr group that holds one array, or a path inside a Zarr store.
     keys
         Names to take, in order of preference, where a container holds several arrays.
 
@@ -128,6 +129,32 @@ def _read_npy(text: str, keys: Sequence[str]) -> StoredArray:
     return StoredArray(np.load(text, allow_pickle=False), {})
 
 
+def _read_h5(text: str, keys: Sequence[str]) -> StoredArray:
+    import h5py
+
+    name, _, key = text.partition(KEY_MARK)
+    with h5py.File(name, "r") as file:
+        names: list[str] = []
+        file.visititems(lambda n, x: names.append(n) if isinstance(x, h5py.Dataset) else None)
+        found = _choose(name, names, [key]) if key else _choose_or_only(name, names, keys)
+        return StoredArray(np.asarray(file[found]), {})
+
+
+def _read_cfl(text: str, keys: Sequence[str]) -> StoredArray:
+    """Read BART's format: complex64 in Fortran order, its dimensions in the .hdr beside it."""
+    del keys
+    lines = Path(text).with_suffix(".hdr").read_text(encoding="ascii").splitlines()
+    lines = [line for line in lines if line.strip() and not line.startswith("#")]
+    dimensions = [int(word) for word in lines[0].split()]
+    values = np.fromfile(text, dtype="<c8")
+    if values.size != np.prod(dimensions):
+        msg = f"{text} must hold {np.prod(dimensions)} values as its header says, got {values.size}"
+        raise InputError(msg)
+    # (x, y, z, coil, …) in Fortran order is (…, coil, z, y, x) in C order
+    shape = [n for n in reversed(dimensions) if n > 1]
+    return StoredArray(values.reshape(shape or [1]), {})
+
+
 def _read_nifti(text: str, keys: Sequence[str]) -> StoredArray:
     import nibabel
 
@@ -178,6 +205,9 @@ def _read_zarr(text: str, keys: Sequence[str]) -> StoredArray:
 _FILE_READERS: dict[str, Callable[[str, Sequence[str]], StoredArray]] = {
     ".npz": _read_npz,
     ".npy": _read_npy,
+    ".h5": _read_h5,
+    ".hdf5": _read_h5,
+    ".cfl": _read_cfl,
     ".nii": _read_nifti,
     ".nii.gz": _read_nifti,
     ".tif": _read_tif,

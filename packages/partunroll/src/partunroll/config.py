@@ -43,6 +43,7 @@ class PriorConfig(_Section):
     """The DRUNet; the widths and blocks are small enough for two CPU cores (our choice)."""
 
     dim: Literal[2, 3] | None = None  # None: as many axes as the volumes have
+    channels: Literal[1, 2] | None = None  # None: 2 (real and imaginary part) of complex volumes
     widths: tuple[Count, Count, Count, Count] = (8, 16, 32, 64)
     blocks: int = Field(1, ge=1)
     residual: bool = True  # D(x) = x + DRUNet(x): near identity before training (our choice)
@@ -123,13 +124,14 @@ class TrainConfig(_Section):
     num_workers: int = Field(0, ge=0)
     cache: bool = True  # keep the training arrays in memory where they are small
 
-    def resolved(self, grid_shape: tuple[int, ...]) -> TrainConfig:
+    def resolved(self, grid_shape: tuple[int, ...], *, is_complex: bool = False) -> TrainConfig:
         """Return the config with everything that depends on the volumes filled in.
 
         Raises
         ------
         InputError
-            A patch shape has not as many axes as the volumes, or is larger.
+            A patch shape has not as many axes as the volumes, or is larger, or the channels of
+            the prior are not those of the volumes.
         """
         patch_shape = _patch_shape("patch_shape", self.patch_shape, grid_shape)
         wanted = self.validation.patch_shape or patch_shape
@@ -144,7 +146,12 @@ class TrainConfig(_Section):
         if dim > len(grid_shape):
             msg = f"network.prior.dim must be 2 for volumes of shape {grid_shape}, got {dim}"
             raise InputError(msg)
-        prior = prior.model_copy(update={"dim": dim})
+        channels = 2 if is_complex else 1
+        if prior.channels not in (None, channels):
+            kind = "complex" if is_complex else "real"
+            msg = f"network.prior.channels must be {channels} for {kind} volumes, "
+            raise InputError(msg + f"got {prior.channels}")
+        prior = prior.model_copy(update={"dim": dim, "channels": channels})
         validation = {"patch_shape": tile_shape, "overlap": overlap}
         return self.model_copy(
             update={

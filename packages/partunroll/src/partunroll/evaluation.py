@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.written_beside import check_outputs
-from partunroll.image_metrics import Comparison
+from partunroll.image_metrics import Comparison, magnitude
 from partunroll.reconstruction_file import is_reconstruction, open_reconstruction
 from partunroll.volume_file import read_volume
 
@@ -79,7 +79,7 @@ def evaluate(
     crop: int = 0,
     figure: Path | None = None,
 ) -> Evaluation:
-    """Compare a reconstruction with a reference.
+    """Compare a reconstruction with a reference; complex ones by their magnitudes.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def evaluate(
         The reconstruction file is damaged.
     """
     check_outputs(figure)
-    truth = torch.from_numpy(read_volume(reference)[0])
+    truth = torch.from_numpy(read_volume(reference, complex_allowed=True)[0])
     volumes, titles, notes = _read(reconstruction)
     comparison = Comparison.with_reference(truth, data_range, crop)
     scores = {name: _scores(comparison, x, truth) for name, x in volumes.items()}
@@ -112,9 +112,9 @@ def evaluate(
     if figure is not None:
         from partunroll.figures import plot_comparison  # matplotlib is slow to import
 
-        shown = {titles[n]: x for n, x in volumes.items() if n != "stage1"}
+        shown = {titles[n]: magnitude(x) for n, x in volumes.items() if n != "stage1"}
         captions = {titles[name]: str(scores[name]) for name in volumes}
-        plot_comparison(truth, shown, figure, captions)
+        plot_comparison(magnitude(truth), shown, figure, captions)
     return Evaluation(comparison, scores, titles, notes)
 
 
@@ -127,7 +127,8 @@ def _scores(comparison: Comparison, x: torch.Tensor, reference: torch.Tensor) ->
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], tuple[str, ...]]:
     """Return the volumes of a file by name, what they are in words, and notes about them."""
     if not is_reconstruction(path):
-        return {FINAL: torch.from_numpy(read_volume(path)[0])}, {FINAL: FINAL}, ()
+        volume = torch.from_numpy(read_volume(path, complex_allowed=True)[0])
+        return {FINAL: volume}, {FINAL: FINAL}, ()
     file = open_reconstruction(path)
     facts = file.facts
     titles = {"initial_estimate": "initial estimate", "stage1": "stage 1", FINAL: FINAL}

@@ -51,11 +51,16 @@ class Comparison:
     def with_reference(
         cls, reference: torch.Tensor, data_range: float | None = None, crop: int = 0
     ) -> Comparison:
-        """Return the comparison with a reference; its max − min is the default data range."""
+        """Return the comparison with a reference; its max − min is the default data range.
+
+        Complex volumes are compared by their magnitudes.
+        """
         if data_range is not None:
             return cls(data_range, crop)
-        spread = float(reference.max() - reference.min())
-        return cls(spread, crop, "max − min of the reference")
+        shown = magnitude(reference)
+        spread = float(shown.max() - shown.min())
+        words = "max − min of the reference"
+        return cls(spread, crop, words + ("'s magnitude" if reference.is_complex() else ""))
 
     def __str__(self) -> str:
         region = f"without {self.crop} voxels at every face" if self.crop else "whole volume"
@@ -118,4 +123,9 @@ class Comparison:
             msg = f"crop must leave voxels of the shape {tuple(x.shape)}, got {self.crop}"
             raise InputError(msg)
         inner = tuple(slice(self.crop, n - self.crop) for n in x.shape)
-        return x[inner], reference[inner]
+        return magnitude(x)[inner], magnitude(reference)[inner]
+
+
+def magnitude(x: torch.Tensor) -> torch.Tensor:
+    """Return a complex volume's magnitude, and a real volume as it is."""
+    return x.abs() if x.is_complex() else x

@@ -92,7 +92,8 @@ class RelativeNoise:
     ----------
     level
         Standard deviation, relative to the root mean square of the sample's measurements;
-        0 adds nothing. Complex measurements get half of the variance in each part.
+        0 adds nothing. Complex measurements (k-space) get half of the variance in each part;
+        zeros in them were not measured, and stay.
 
     Raises
     ------
@@ -112,14 +113,16 @@ class RelativeNoise:
         del measurements
 
     def apply(self, measurements: np.ndarray, seed: Seed) -> np.ndarray:
-        rms = float(np.sqrt(np.mean(np.abs(measurements.astype(np.complex128)) ** 2)))
+        squares = np.abs(measurements.astype(np.complex128)) ** 2
+        measured = squares > 0 if np.iscomplexobj(measurements) else np.ones(squares.shape, bool)
+        rms = float(np.sqrt(squares.sum() / max(int(measured.sum()), 1)))
         generator = np.random.default_rng(seed)
         if np.iscomplexobj(measurements):
             parts = generator.standard_normal((2, *measurements.shape)) / np.sqrt(2.0)
             noise: np.ndarray = parts[0] + 1j * parts[1]
         else:
             noise = generator.standard_normal(measurements.shape)
-        return (measurements + self.level * rms * noise).astype(measurements.dtype)
+        return (measurements + self.level * rms * measured * noise).astype(measurements.dtype)
 
     def document(self) -> dict[str, Any]:
         return {"kind": "relative", **asdict(self)}

@@ -137,7 +137,10 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
     def _num_bytes(self) -> int:
         """Bytes of the volumes that would be cached."""
         voxels = {name: math.prod(op.factors.shape) for name, op in self._operators.items()}
-        return sum(4 * _NUM_ARRAYS * voxels[n] * len(ids) for n, ids in self._samples.items())
+        sizes = {name: 8 if op.factors.is_complex else 4 for name, op in self._operators.items()}
+        return sum(
+            sizes[n] * _NUM_ARRAYS * voxels[n] * len(ids) for n, ids in self._samples.items()
+        )
 
 
 def draw_patch(

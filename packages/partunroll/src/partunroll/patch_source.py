@@ -53,7 +53,7 @@ class PatchSource:
         self._built: dict[str, LinearOperator] = {}
 
     def read(self, array: str, samples: Sequence[str], patches: Sequence[Patch]) -> torch.Tensor:
-        """Return one array of every sample on its patch, ``(batch, *p)`` float32."""
+        """Return one array of every sample on its patch, ``(batch, *p)``, float32 or complex64."""
         parts = [self._read(array, *item) for item in zip(samples, patches, strict=True)]
         return torch.from_numpy(np.stack(parts)).to(self._device)
 

@@ -20,6 +20,7 @@ from partunroll.object_sources import safe_name, unique_names
 from partunroll.resampling import HIGH_PERCENTILE
 from partunroll.sample_arrays import sample_arrays
 from partunroll.scan import check_fingerprint
+from partunroll.undersampling import undersample
 from partunroll.volume_file import read_measurements, read_volume
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def prepare(
     name: str = "operator",
     intensity_per_mm: float | None = None,
     split: Split | None = None,
+    undersampled: bool = False,
     window: str = "hann",
     method: Method = "auto",
     backend: str | None = None,
@@ -73,6 +75,9 @@ def prepare(
         the initial estimate.
     split
         What the samples are for; by default 'train' with references and 'test' without.
+    undersampled
+        The measurements are fully sampled k-space: the operator's mask is applied to them, and
+        the reference is their coil-combined image, so that none may be given.
     window, method
         As for `initial_estimate`.
     backend, device
@@ -94,15 +99,25 @@ def prepare(
     output = Path(output)
     check_output(output)
     pairs = _pairs(measurements, reference)
-    purpose: Split = split or ("test" if reference is None else "train")
-    if purpose == "train" and reference is None:
+    if undersampled and reference is not None:
+        msg = f"reference must be left out with full k-space, which makes it, got {reference}"
+        raise InputError(msg)
+    known = undersampled or reference is not None
+    purpose: Split = split or ("train" if known else "test")
+    if purpose == "train" and not known:
         msg = "split must be 'test' or 'validation' without references, got 'train'"
         raise InputError(msg)
     target = resolve_device(device)
     operator = spec.build(backend)
-    run = _Run(spec, operator, name, purpose, intensity_per_mm, window, method, target)
+    run = _Run(
+        spec, operator, name, purpose, intensity_per_mm, undersampled, window, method, target
+    )
     shown = progress or Progress(disable=True)
-    made = {"by": "prepare", "intensity_per_mm": intensity_per_mm}
+    made = {
+        "by": "prepare",
+        "intensity_per_mm": intensity_per_mm,
+        "undersampled": undersampled,
+    }
     notes: list[str] = []
     with create_store(output, {name: spec}, made) as writer:
         ids = unique_names(safe_name(measured) for measured, _ in pairs)
@@ -119,6 +134,7 @@ class _Run:
     name: str
     split: Split
     intensity_per_mm: float | None
+    undersampled: bool
     window: str
     method: Method
     device: torch.device
@@ -133,13 +149,20 @@ class _Run:
         y = _of_shape("measurements", file.values, self.operator.range.shape)
         x = None
         if volume is not None:
-            x = _of_shape("reference", read_volume(volume)[0], self.operator.domain.shape)
+            values = read_volume(volume, complex_allowed=self.operator.is_complex)[0]
+            x = _of_shape("reference", values, self.operator.domain.shape)
         y = y.to(self.device)
+        if self.operator.is_complex and not y.is_complex():
+            msg = f"measurements must be complex, as k-space is, got {y.dtype} in {measured}"
+            raise InputError(msg)
+        if self.undersampled:
+            parts = undersample(self.operator, y)
+            y, x = parts.measurements, parts.reference
         intensity = self._intensity(x, y)
         arrays = sample_arrays(
             self.operator,
             y / intensity,
-            None if x is None else x.to(self.device) / intensity,
+            None if x is None else x.to(y) / intensity,
             window=self.window,
             method=self.method,
         )
@@ -162,7 +185,8 @@ class _Run:
         else:
             if x is None:
                 x = initial_estimate(self.operator, y, self.window, self.method).abs()
-            intensity = float(np.percentile(x.cpu().numpy(), HIGH_PERCENTILE))
+            values = x.abs() if x.is_complex() else x
+            intensity = float(np.percentile(values.cpu().numpy(), HIGH_PERCENTILE))
         if not (np.isfinite(intensity) and intensity > 0):
             msg = (
                 f"intensity_per_mm must be a positive number, got {intensity}; "

@@ -20,7 +20,8 @@ _SMALLEST = 32  # below it, and off multiples of 8, DRUNet pads or splits (or ra
 class DRUNetPrior(nn.Module):
     """DRUNet with a fixed noise-level input, ``(batch, *p)`` to ``(batch, *p)``.
 
-    A 2-D prior on volumes treats the slices along z as a batch.
+    A 2-D prior on volumes treats the slices along z as a batch. A prior of two channels takes
+    complex patches, as real and imaginary part.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ class DRUNetPrior(nn.Module):
         if config.dim is None:
             msg = "dim of the prior must be 2 or 3, got None; resolve the config for a grid first"
             raise InputError(msg)
-        self.dim = config.dim
+        self.dim, self.channels = config.dim, config.channels or 1
         self.residual = config.residual
         self.noise_level = config.noise_level
         # 2.1 times faster than the default layout on the CPU (32³, widths 8 … 64)
@@ -51,17 +52,24 @@ class DRUNetPrior(nn.Module):
         Raises
         ------
         InputError
-            `x` has another number of axes.
+            `x` has another number of axes, or is complex for a prior of one channel, or real
+            for one of two.
         """
         slices = self.dim == 2 and x.ndim == 4
         if x.ndim != self.dim + 1 and not slices:
             msg = f"x must have shape (batch, *p) for a {self.dim}-D prior, got {tuple(x.shape)}"
             raise InputError(msg)
-        images = x.reshape(-1, 1, *x.shape[x.ndim - self.dim :])
+        if x.is_complex() != (self.channels == 2):
+            msg = f"x must be {'complex' if self.channels == 2 else 'real'} for a prior of "
+            raise InputError(msg + f"{self.channels} channels, got {x.dtype}")
+        images = _channels_first(x.reshape(-1, *x.shape[x.ndim - self.dim :]))
         padded = F.pad(_paired(images), _padding(images.shape[2:]), mode="replicate")
         result = self.drunet(padded.to(memory_format=self._layout), self.noise_level)
         kept = (slice(len(images)), slice(None), *(slice(n) for n in images.shape[2:]))
-        result = result[kept].reshape(x.shape)
+        result = result[kept]
+        if x.is_complex():
+            result = torch.view_as_complex(result.movedim(1, -1).contiguous().float())
+        result = result.reshape(x.shape)
         return x + result if self.residual else result
 
 
@@ -69,7 +77,15 @@ def _drunet(config: PriorConfig, dim: int) -> nn.Module:
     from deepinv.models import DRUNet  # takes seconds to import
 
     # pretrained must be None: the default downloads weights
-    return DRUNet(1, 1, nc=config.widths, nb=config.blocks, pretrained=None, dim=dim)
+    channels = config.channels or 1
+    return DRUNet(channels, channels, nc=config.widths, nb=config.blocks, pretrained=None, dim=dim)
+
+
+def _channels_first(images: torch.Tensor) -> torch.Tensor:
+    """Return ``(count, 1 or 2, *p)``, real, of images ``(count, *p)``."""
+    if not images.is_complex():
+        return images[:, None]
+    return torch.view_as_real(images.resolve_conj()).movedim(-1, 1)
 
 
 def _paired(images: torch.Tensor) -> torch.Tensor:

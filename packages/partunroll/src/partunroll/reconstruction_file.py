@@ -3,7 +3,7 @@
 Layout, version 0.1::
 
     recon.zarr             attributes: `Header`
-      reconstruction       result of the last stage, float32, on the operator's domain
+      reconstruction       result of the last stage, float32 or complex64, on the domain
       stage1               result of stage 1
       initial_estimate     where the iterations started
 """
@@ -129,7 +129,7 @@ class ReconstructionFile:
         return self.header.facts
 
     def read(self, name: str) -> np.ndarray:
-        """Return one of the volumes, float32.
+        """Return one of the volumes, float32 or complex64.
 
         Raises
         ------
@@ -181,7 +181,8 @@ def save_reconstruction(
         group = zarr.create_group(fresh, zarr_format=3)
         entries = {}
         for name in ARRAYS:
-            volume = np.ascontiguousarray(volumes[name], dtype=np.float32)
+            dtype = np.complex64 if np.iscomplexobj(volumes[name]) else np.float32
+            volume = np.ascontiguousarray(volumes[name], dtype=dtype)
             chunks = chunks_of(volume.shape, by_view=False)
             entries[name] = write_array(fresh / name, volume, chunks, attributes)
         created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

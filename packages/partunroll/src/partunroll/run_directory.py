@@ -108,7 +108,9 @@ def open_run(
     specs = operators_of(factor_files) if data is None else DataStore.open(data).operators
     operators = match_factor_files(specs, factor_files)
     grid_shape = _smallest([operator.factors.shape for operator in operators])
-    resolved = (config or saved or TrainConfig()).resolved(grid_shape)
+    resolved = (config or saved or TrainConfig()).resolved(
+        grid_shape, is_complex=_is_complex(operators)
+    )
     resolve_device(resolved.device)
     if data is not None:
         training_samples(data)
@@ -128,6 +130,22 @@ def open_run(
             raise
     is_new = saved is None and data is not None
     return RunDirectory(output, resolved, data_path, operators, is_new)
+
+
+def _is_complex(operators: Sequence[TrainingOperator]) -> bool:
+    """Return whether the volumes are complex, as all factors say.
+
+    Raises
+    ------
+    InputError
+        Some are, and some are not.
+    """
+    kinds = {operator.factors.is_complex for operator in operators}
+    if len(kinds) > 1:
+        names = ", ".join(f"{o.name} ({o.factors.header.dtype})" for o in operators)
+        msg = f"factors must be all real or all complex, got {names}"
+        raise InputError(msg)
+    return kinds.pop()
 
 
 def _trained(store: DataStore, operators: Sequence[TrainingOperator]) -> list[TrainedOperator]:

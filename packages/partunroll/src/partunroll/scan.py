@@ -106,7 +106,8 @@ def load_scan(
     if initial is not None:
         attributes = read_array(initial, VOLUME_KEYS).attributes
         check_fingerprint("initial estimate", attributes, spec)
-        x0 = _of_shape("initial estimate", read_volume(initial)[0], operator.domain.shape)
+        values = read_volume(initial, complex_allowed=operator.is_complex)[0]
+        x0 = _of_shape("initial estimate", values, operator.domain.shape)
         x0, how = x0.to(device), None
     else:
         check_window(window, cutoff)

@@ -28,6 +28,7 @@ from partunroll.object_sources import (
 )
 from partunroll.ramp_filter import check_window
 from partunroll.sample_arrays import sample_arrays
+from partunroll.smooth_phase import smooth_phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from partunroll.data_store_header import Split
     from partunroll.initial_estimate import Method
     from partunroll.resampling import Mode
+
+
+PHASE = 1  # the stream of the phases, beside that of the noise
 
 
 def simulate(
@@ -63,7 +67,8 @@ def simulate(
     """Simulate measurements of every volume by every operator, and store what training needs.
 
     Each volume is scaled to [0, 1], put onto the operator's grid, twice finer, and projected
-    from there; reference and measurements are averages over the finer samples.
+    from there; reference and measurements are averages over the finer samples. For MRI it is the
+    magnitude, and gets a smooth random phase, the same for every operator.
 
     Parameters
     ----------
@@ -79,7 +84,7 @@ def simulate(
         Simulate on the operator's own grid, which is an inverse crime and called so in the
         store; operators that have no finer grid do it anyway, and the summary says it.
     seed
-        Of the noise.
+        Of the noise, and of the phases in MRI.
     split
         What the volumes are for.
     validation
@@ -157,6 +162,9 @@ class _Run:
     ) -> None:
         simulation = self.simulations[operator]
         x = torch.from_numpy(on_grid(simulation.grid)).to(self.device)
+        if simulation.operator.is_complex:
+            phase = smooth_phase(x.shape, (self.seed, zlib.crc32(source.name.encode()), PHASE))
+            x = torch.polar(x, torch.from_numpy(phase).to(self.device))
         reference, exact = simulation(x)
         clean = exact.cpu().numpy()
         noisy = self.noise.apply(clean, (self.seed, zlib.crc32(sample_id.encode())))

@@ -158,7 +158,7 @@ def training_step(state: TrainingState, batch: PatchBatch) -> dict[str, Any]:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     x = network(batch.initial_estimate, batch.initial_gradient, batch.normal)
-    losses = (x - batch.truth).square().flatten(1).mean(1)
+    losses = (x - batch.truth).abs().square().flatten(1).mean(1)
     loss = losses.mean()
     optimizer.zero_grad()
     loss.backward()

@@ -35,8 +35,10 @@ class MeasurementFile:
     attributes: Mapping[str, Any]
 
 
-def read_volume(path: Path | str) -> tuple[np.ndarray, tuple[float, ...] | None]:
-    """Read a volume ``(z, y, x)``, or an image ``(y, x)``, as float32.
+def read_volume(
+    path: Path | str, *, complex_allowed: bool = False
+) -> tuple[np.ndarray, tuple[float, ...] | None]:
+    """Read a volume ``(z, y, x)``, or an image ``(y, x)``, as float32 (or complex64).
 
     Parameters
     ----------
@@ -44,11 +46,13 @@ def read_volume(path: Path | str) -> tuple[np.ndarray, tuple[float, ...] | None]
         A container that `read_array` knows. Of several arrays the one called ``volume`` (or
         ``reference``, ``reconstruction``) is taken. Leading axes of length one before the
         last three are dropped; NIfTI's ``(x, y, z)`` is turned round.
+    complex_allowed
+        Take complex volumes too, as complex64.
 
     Returns
     -------
     volume
-        float32, finite.
+        float32 (complex64 where the file is complex), finite.
     voxel_mm
         Voxel sides in the order of the axes, or None where the file does not say.
 
@@ -61,13 +65,15 @@ def read_volume(path: Path | str) -> tuple[np.ndarray, tuple[float, ...] | None]
     values = stored.values
     while values.ndim > 3 and values.shape[0] == 1:  # NIfTI's time axis, a channel
         values = values[0]
-    if values.ndim not in (2, 3) or values.size == 0 or values.dtype.kind not in "biuf":
+    kinds = "biufc" if complex_allowed else "biuf"
+    if values.ndim not in (2, 3) or values.size == 0 or values.dtype.kind not in kinds:
         msg = (
-            f"volume must be a real array of 2 or 3 axes, got {values.dtype} of shape "
-            f"{stored.values.shape} in {path}"
+            f"volume must be a{'' if complex_allowed else ' real'} array of 2 or 3 axes, "
+            f"got {values.dtype} of shape {stored.values.shape} in {path}"
         )
         raise InputError(msg)
-    volume = np.ascontiguousarray(values, dtype=np.float32)
+    dtype = np.complex64 if values.dtype.kind == "c" else np.float32
+    volume = np.ascontiguousarray(values, dtype=dtype)
     check_finite("volume", volume, path)
     return volume, _voxel_mm(stored.attributes.get("voxel_mm"), volume.ndim, path)
 

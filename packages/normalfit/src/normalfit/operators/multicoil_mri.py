@@ -15,6 +15,7 @@ from normalfit.toeplitz_factors import toeplitz_factors
 if TYPE_CHECKING:
     from normalfit.factors import Factors
     from normalfit.lag_grid import Boundary
+    from normalfit.linear_operator import LinearOperator
 
 
 class MulticoilMRI(MRIOperator):
@@ -82,6 +83,12 @@ class MulticoilMRI(MRIOperator):
         kernel = torch.fft.fftshift(torch.fft.ifftn(spectrum, dim=self._axes), dim=self._axes)
         boundary: tuple[Boundary, ...] = tuple("periodic" for _ in self.domain.shape)
         return toeplitz_factors(self._coil_maps.to(dtype), kernel.to(dtype), boundary)
+
+    def refined(self, factor: int) -> LinearOperator:
+        """Return the same scan of an object with `factor` times finer voxels."""
+        from normalfit.operators.refined_mri import RefinedMRI
+
+        return RefinedMRI(self, factor)
 
     def normal(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``A*A x``; one coil at a time, without shifts."""

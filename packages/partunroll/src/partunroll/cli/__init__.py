@@ -12,6 +12,7 @@ from normalfit.errors import NormalfitError
 from partunroll.cli.data import initial, line_integrals, prepare, simulate
 from partunroll.cli.demo import demo
 from partunroll.cli.list_options import ListOptions
+from partunroll.cli.mri import baseline, coil_maps, compress_coils, sampling_mask
 from partunroll.cli.results import evaluate, reconstruct
 from partunroll.cli.training import train
 from partunroll.errors import PartunrollError
@@ -22,7 +23,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train unrolled networks on patches of large volumes, and reconstruct whole ones.",
 )
-for command in (simulate, prepare, line_integrals, initial, train, reconstruct, evaluate, demo):
+for command in (
+    simulate,
+    prepare,
+    line_integrals,
+    coil_maps,
+    sampling_mask,
+    compress_coils,
+    initial,
+    baseline,
+    train,
+    reconstruct,
+    evaluate,
+    demo,
+):
     app.command(cls=ListOptions)(command)
 
 

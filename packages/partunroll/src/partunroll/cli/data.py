@@ -127,7 +127,7 @@ def prepare(
     operator: OperatorOption,
     measurements: Annotated[
         list[str],
-        typer.Option("--measurements", metavar="FILE...", help="npy, npz, tif, zarr, ..."),
+        typer.Option("--measurements", metavar="FILE...", help="npy, npz, h5, cfl, tif, zarr, ..."),
     ],
     output: OutputOption,
     reference: Annotated[
@@ -145,6 +145,13 @@ def prepare(
         ),
     ] = None,
     split: Annotated[Split | None, typer.Option("--split", help="What they are for.")] = None,
+    undersample: Annotated[
+        bool,
+        typer.Option(
+            "--undersample",
+            help="The measurements are full k-space: apply the mask, and make the reference.",
+        ),
+    ] = False,
     window: WindowOption = "hann",
     method: MethodOption = "auto",
     backend: BackendOption = None,
@@ -167,6 +174,7 @@ def prepare(
             name=name or safe_name(operator),
             intensity_per_mm=intensity_per_mm,
             split=split,
+            undersampled=undersample,
             window=window,
             method=method,
             backend=backend,
