@@ -34,8 +34,8 @@ from normalfit.specs import load_spec
 from partunroll.checkpoint import load_checkpoint
 from partunroll.data_store import DataStore
 from partunroll.demo_commands import TEST_SERIES, TRAIN_SERIES
+from partunroll.demo_scans import ConeBeamScan
 from partunroll.demo_settings import STANDARD, DemoSettings
-from partunroll.noise import PhotonNoise
 from partunroll.object_sources import MadeObjects
 from partunroll.reconstruction import reconstruct
 from partunroll.simulation import simulate
@@ -53,8 +53,8 @@ MODELS = {
 }
 FULL = replace(STANDARD, steps=500, validate_every=500)
 QUICK = replace(
-    STANDARD, num_voxels=32, num_views=20, train=24, validation=1, test=3, patch=24, steps=150,
-    validate_every=150, probes=16,
+    STANDARD, num_voxels=32, scan=ConeBeamScan(20, 2e4), train=24, validation=1, test=3, patch=24,
+    steps=150, validate_every=150, probes=16,
 )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ class Chain:
         (folder / "operator.yaml").write_text(settings.operator_yaml(), encoding="utf-8")
         self.spec = load_spec(folder / "operator.yaml")
         self.data, self.test = folder / "data.zarr", folder / "test.zarr"
-        shared: dict[str, Any] = {"noise": PhotonNoise(settings.photons), "device": "auto"}
+        shared: dict[str, Any] = {"noise": settings.scan.noise, "device": "auto"}
         trained = MadeObjects(settings.train + settings.validation, TRAIN_SERIES, settings.smallest)
         held_out = MadeObjects(settings.test, TEST_SERIES, settings.smallest)
         specs = {"operator": self.spec}

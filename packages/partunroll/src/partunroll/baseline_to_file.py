@@ -13,6 +13,7 @@ from normalfit.factor_file import open_factors
 from normalfit.spectral_norm import spectral_norm
 from partunroll.array_output import check_array_output, save_array
 from partunroll.baselines import (
+    CG_ITERATIONS,
     DEFAULT_RIDGE,
     DEFAULT_TV_WEIGHT,
     Baseline,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from normalfit.linear_operator import LinearOperator
     from normalfit.specs import OperatorSpec
 
-DEFAULT_ITERATIONS = {"cg": 30, "tv": 60}
+DEFAULT_ITERATIONS = {"cg": CG_ITERATIONS, "tv": 60}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ Baseline = Literal["zero-filled", "cg", "tv"]
 BASELINES = ("zero-filled", "cg", "tv")
 
 CG_TOLERANCE = 1e-6
-DEFAULT_RIDGE = 1e-3  # of the norm of A*A; our choice
+# our choice. Measured brain, 8 coils, R = 4, without a ridge: 35.2 dB after 5 iterations, 30.3
+# after 12, 24.3 after 40; with 1e-2 35.4, 33.1 and 32.6.
+DEFAULT_RIDGE = 1e-2  # of the norm of A*A
+CG_ITERATIONS = 10
 DEFAULT_TV_WEIGHT = 1e-3  # of the norm of A*A, for volumes of about unit range; our choice
 _INNER_ITERATIONS = 15  # of the dual of one proximal step, which starts from the last one
 
@@ -55,7 +58,7 @@ def cg_reconstruction(
     norm: float,
     *,
     ridge: float = DEFAULT_RIDGE,
-    iterations: int = 30,
+    iterations: int = CG_ITERATIONS,
     factors: Factors | None = None,
 ) -> CGResult:
     """Solve ``(A*A + ρ I) x = A*y`` by conjugate gradients: for MRI, CG-SENSE.

@@ -6,7 +6,7 @@ import json
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -14,23 +14,20 @@ from normalfit.devices import resolve_device
 from normalfit.estimate import Estimate
 from normalfit.factor_file import open_factors
 from normalfit.fit_to_file import fit_to_file
-from normalfit.operators.cone_beam import ConeBeam
 from normalfit.specs import load_spec
 from normalfit.written_beside import check_output
 from partunroll.checkpoint import load_checkpoint
 from partunroll.data_store import DataStore
 from partunroll.demo_commands import TEST_SERIES, TRAIN_SERIES, demo_commands
 from partunroll.demo_report import METHOD_TITLES, DemoReport, compare
-from partunroll.demo_settings import QUICK, STANDARD
-from partunroll.fdk import fdk
+from partunroll.demo_settings import QUICKS, STANDARDS
 from partunroll.figures import plot_methods
-from partunroll.noise import PhotonNoise
+from partunroll.image_metrics import magnitude
 from partunroll.object_sources import MadeObjects
 from partunroll.reconstruction import reconstruct
 from partunroll.simulation import simulate
 from partunroll.training import train
 from partunroll.versions import versions
-from partunroll.window_choice import choose_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +36,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from normalfit.factor_file import FactorFile
+    from normalfit.linear_operator import LinearOperator
+    from partunroll.demo_scans import Untrained
     from partunroll.demo_settings import DemoSettings
     from partunroll.reconstruction import Reconstruction
-    from partunroll.window_choice import FilterWindow
 
 NETWORKS = ("unrolled", "post_processing")
 
@@ -49,18 +47,21 @@ NETWORKS = ("unrolled", "post_processing")
 def run_demo(
     output: Path,
     *,
+    modality: Literal["ct", "mri"] = "ct",
     device: str = "auto",
     quick: bool = False,
     seed: int = 0,
     settings: DemoSettings | None = None,
     progress: Progress | None = None,
 ) -> DemoReport:
-    """Fit factors, train two networks, and compare four methods on held-out objects.
+    """Fit factors, train two networks, and compare methods on held-out objects.
 
     Parameters
     ----------
     output
         New folder; gets ``report.json``, ``report.png`` and everything in between.
+    modality
+        'ct' (cone beam) or 'mri' (Cartesian, several coils).
     device
         'auto', 'cpu' or 'cuda'.
     quick
@@ -80,21 +81,22 @@ def run_demo(
     check_output(output)
     resolve_device(device)
     output.mkdir(parents=True)
-    chain = _Chain(output, settings or (QUICK if quick else STANDARD), device, seed, progress)
+    standard = (QUICKS if quick else STANDARDS)[modality]
+    chain = _Chain(output, settings or standard, device, seed, progress)
     factors = chain.fit()
     chain.simulate()
     for network in NETWORKS:
         chain.train(network)
-    window = chain.choose_window()
-    volumes, references = chain.reconstruct(window)
+    untrained = chain.untrained(factors.norm.value)
+    volumes, references = chain.reconstruct(untrained)
     report = DemoReport(
         compare(volumes, references),
         chain.seconds,
-        _facts(chain, factors, window),
-        demo_commands(chain.settings, output, device, seed, window),
+        _facts(chain, factors, untrained),
+        demo_commands(chain.settings, output, device, seed, untrained),
     )
-    titles = {METHOD_TITLES[method]: results[0] for method, results in volumes.items()}
-    plot_methods(references[0], titles, output / "report.png")
+    titles = {METHOD_TITLES[name]: magnitude(found[0]) for name, found in volumes.items()}
+    plot_methods(magnitude(references[0]), titles, output / "report.png")
     text = json.dumps(report.as_json(), indent=2)
     (output / "report.json").write_text(text + "\n", encoding="utf-8")
     return report
@@ -128,12 +130,13 @@ class _Chain:
                 device=self.device,
                 command="partunroll demo",
                 progress=self.progress,
+                **self.settings.scan.fit_options,
             )
         return open_factors(self.factors)
 
     def simulate(self) -> None:
         """Make the objects and their measurements."""
-        noise, s = PhotonNoise(self.settings.photons), self.settings
+        noise, s = self.settings.scan.noise, self.settings
         trained = MadeObjects(s.train + s.validation, TRAIN_SERIES, s.smallest)
         held_out = MadeObjects(s.test, TEST_SERIES, s.smallest)
         specs = {self.yaml.stem: self.spec}
@@ -152,18 +155,18 @@ class _Chain:
         with self._timed(f"train {kind}"):
             train(config, [self.factors], self.data, self.run(kind), progress=self.progress)
 
-    def choose_window(self) -> FilterWindow:
-        """Find the best FDK window for the validation objects."""
-        store = DataStore.open(self.data)
-        with self._timed("choose the FDK window"):
-            return choose_window(store, store.split("validation"), self.operator)
+    def untrained(self, norm: float) -> Untrained:
+        """Return the methods without training, set on the validation objects."""
+        with self._timed("set the methods without training"):
+            return self.settings.scan.untrained(self.operator, DataStore.open(self.data), norm)
 
     def reconstruct(
-        self, window: FilterWindow
+        self, untrained: Untrained
     ) -> tuple[dict[str, list[torch.Tensor]], list[torch.Tensor]]:
         """Return the reconstructions of the test objects by method, and their references."""
         store = DataStore.open(self.test)
-        volumes: dict[str, list[torch.Tensor]] = {method: [] for method in METHOD_TITLES}
+        names = (*untrained.methods, "post_processing", "stage1", "stage2")
+        volumes: dict[str, list[torch.Tensor]] = {name: [] for name in names}
         references = []
         with self._timed("reconstruct"):
             for sample in store.samples:
@@ -171,7 +174,8 @@ class _Chain:
                 x0 = self._read(store, sample.id, "initial_estimate")
                 unrolled = self._reconstruct("unrolled", y, x0)
                 post_processed = self._reconstruct("post_processing", y, x0)
-                volumes["fdk"].append(fdk(self.operator, y, window.window, window.cutoff).cpu())
+                for name, method in untrained.methods.items():
+                    volumes[name].append(method(y).cpu())
                 volumes["post_processing"].append(post_processed.final.cpu())
                 volumes["stage1"].append(unrolled.stage1.cpu())
                 volumes["stage2"].append(unrolled.final.cpu())
@@ -179,11 +183,9 @@ class _Chain:
         return volumes, references
 
     @property
-    def operator(self) -> ConeBeam:
+    def operator(self) -> LinearOperator:
         """The operator of the demo."""
-        operator = self.spec.build()
-        assert isinstance(operator, ConeBeam)  # noqa: S101 - operator_yaml says so
-        return operator
+        return self.spec.build()
 
     def run(self, kind: str) -> Path:
         """Return the directory of a training run."""
@@ -214,12 +216,13 @@ class _Chain:
         self.seconds[phase] = time.perf_counter() - started
 
 
-def _facts(chain: _Chain, factors: FactorFile, window: FilterWindow) -> dict[str, Any]:
+def _facts(chain: _Chain, factors: FactorFile, untrained: Untrained) -> dict[str, Any]:
     s, report = chain.settings, factors.metadata.report
+    operator, noise = s.scan.words(s.num_voxels)
     return {
-        "operator_summary": f"cone beam, {s.num_voxels}³ voxels, {s.num_views} views",
-        "noise_summary": f"{s.photons:g} photons per ray",
-        "fdk_window": str(window),
+        "operator_summary": operator,
+        "noise_summary": noise,
+        "untrained": untrained.note,
         "grid_error": report["grid_error"],
         "patch_error": report["patch_error"],
         "factors_summary": f"grid error {Estimate(**report['grid_error'])}, "

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from partunroll.demo_scans import Untrained
     from partunroll.demo_settings import DemoSettings
-    from partunroll.window_choice import FilterWindow
 
 TRAIN_SERIES, TEST_SERIES = 0, 1  # seeds of the made objects: test objects are never trained on
 
 
 def demo_commands(
-    settings: DemoSettings, output: Path, device: str, seed: int, window: FilterWindow
+    settings: DemoSettings, output: Path, device: str, seed: int, untrained: Untrained
 ) -> tuple[str, ...]:
     """Return commands that do what the demo did, for its first test object.
 
@@ -26,14 +26,14 @@ def demo_commands(
     ----------
     settings, output, device, seed
         As for `run_demo`.
-    window
-        The window of FDK that the demo chose.
+    untrained
+        The methods without training, as the demo set them.
     """
     here, where = output / "by_hand", ("--device", device)
     operator = ("--operator", output / "operator.yaml")
     factors = ("--factors", here / "factors.zarr")
     data, test = here / "data.zarr", here / "test.zarr"
-    objects = ("--made-smallest", settings.smallest, "--photons", settings.photons, *where)
+    objects = ("--made-smallest", settings.smallest, *settings.scan.simulate_options, *where)
     sample = test / "samples" / f"made-{TEST_SERIES}-0000"
     measured = (*operator, "--measurements", sample / "measurements")
 
@@ -52,11 +52,17 @@ def demo_commands(
         return _line("partunroll reconstruct", *checkpoint, *measured, *options)
 
     def evaluate(name: str) -> str:
-        volume = ("--reconstruction", here / f"{name}.zarr")
+        volume = ("--reconstruction", here / name)
         return _line("partunroll evaluate", *volume, "--reference", sample / "reference")
 
-    filtered = ("--window", window.window, "--cutoff", window.cutoff, *where)
-    fitted = ("--probes", settings.probes, *where, "-o", here / "factors.zarr")
+    def without_training(name: str) -> str:
+        command, *options = untrained.commands[name]
+        made = ("-o", here / f"{name}.npy", *where)
+        return _line(f"partunroll {command}", *options, *measured, *made)
+
+    method = settings.scan.fit_options.get("method")
+    how = ("--probes", settings.probes) if method is None else ("--method", method)
+    fitted = (*how, *where, "-o", here / "factors.zarr")
     total = settings.train + settings.validation
     return (
         _line("mkdir", here),
@@ -65,10 +71,11 @@ def demo_commands(
         simulate(settings.test, TEST_SERIES, "--split", "test", "-o", test),
         train("unrolled"),
         train("post_processing"),
-        _line("partunroll initial", *measured, *filtered, "-o", here / "fdk.zarr"),
+        *(without_training(name) for name in untrained.commands),
         reconstruct("post_processing", 1),
         reconstruct("unrolled", 2),
-        *(evaluate(name) for name in ("fdk", "post_processing", "unrolled")),
+        *(evaluate(f"{name}.npy") for name in untrained.commands),
+        *(evaluate(f"{name}.zarr") for name in ("post_processing", "unrolled")),
     )
 
 

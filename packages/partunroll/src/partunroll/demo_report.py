@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 METHOD_TITLES = {
     "fdk": "FDK",
+    "zero_filled": "zero-filled",
+    "cg_sense": "CG-SENSE",
     "post_processing": "post-processing",
     "stage1": "unrolled, stage 1",
     "stage2": "unrolled, stage 2",
@@ -45,11 +47,11 @@ class DemoReport:
     Parameters
     ----------
     methods
-        Figures by method: ``fdk``, ``post_processing``, ``stage1``, ``stage2``.
+        Figures by method: those without training, ``post_processing``, ``stage1``, ``stage2``.
     seconds
         Time of each phase.
     facts
-        Operator, factors, FDK window, settings, seed, versions: what the figures depend on.
+        Operator, factors, untrained methods, settings, seed, versions: what the figures depend on.
     commands
         The commands that would do each part by hand.
     """
@@ -74,11 +76,11 @@ class DemoReport:
             psnr, ssim = fmean(figures.psnr), fmean(figures.ssim)
             rows.append(f"{METHOD_TITLES[name]:<20} {psnr:>10.2f} {ssim:>8.4f}")
         times = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in self.seconds.items())
-        count = len(self.methods["fdk"].psnr)
+        count = len(self.methods["post_processing"].psnr)
         lines = [
             f"Mean over {count} held-out made objects ({self.facts['operator_summary']}; "
             f"data simulated on a twice finer grid, {self.facts['noise_summary']}).",
-            f"FDK window {self.facts['fdk_window']}, chosen on the validation objects.",
+            self.facts["untrained"],
             f"Factors: {self.facts['factors_summary']}.",
             "",
             *rows,

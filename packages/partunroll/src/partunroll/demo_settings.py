@@ -1,12 +1,13 @@
-"""DemoSettings: the sizes of the demo, and the operator it is about."""
+"""DemoSettings: the sizes of the demo, and the scan it is about."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 
 from partunroll.config import TrainConfig, load_config
+from partunroll.demo_scans import ConeBeamScan, MRIScan, Scan
 
 
 @dataclass(frozen=True)
@@ -17,16 +18,14 @@ class DemoSettings:
     ----------
     num_voxels
         Voxels along each axis of the cube.
-    num_views
-        Views over the full circle.
+    scan
+        What the objects are scanned with.
     train, validation, test
         Made objects of each split; the test objects are a series of their own.
     smallest
         As for `made_object`: the grid could not show finer parts.
-    photons
-        Photons per ray without an object.
     probes
-        Applications of A*A that the factors are fitted to.
+        Applications of A*A that the factors are fitted to; MRI needs none.
     steps, learning_rate, batch, patch, iterations, step_size
         As in `TrainConfig`; the post-processing network gets the same steps.
     validate_every
@@ -34,12 +33,11 @@ class DemoSettings:
     """
 
     num_voxels: int
-    num_views: int
+    scan: Scan
     train: int
     validation: int
     test: int
     smallest: float
-    photons: float
     probes: int
     steps: int
     learning_rate: float
@@ -50,21 +48,8 @@ class DemoSettings:
     validate_every: int
 
     def operator_yaml(self) -> str:
-        """Return the operator: a circular cone-beam orbit, magnification 1.5."""
-        n = self.num_voxels
-        return yaml.safe_dump(
-            {
-                "kind": "cone_beam",
-                "volume_shape": [n, n, n],
-                "voxel_mm": 1.0,
-                "detector_shape": [n + n // 2, n + n // 2],
-                "pixel_mm": 1.5,
-                "source_origin_mm": 4.0 * n,
-                "origin_detector_mm": 2.0 * n,
-                "num_views": self.num_views,
-            },
-            sort_keys=False,
-        )
+        """Return the operator."""
+        return yaml.safe_dump(self.scan.operator_document(self.num_voxels), sort_keys=False)
 
     def train_config(self, kind: str, seed: int, device: str) -> TrainConfig:
         """Return the training configuration of the network of a `kind`."""
@@ -87,12 +72,11 @@ class DemoSettings:
 
 STANDARD = DemoSettings(
     num_voxels=48,
-    num_views=24,
+    scan=ConeBeamScan(num_views=24, photons=2e4),
     train=48,
     validation=3,
     test=4,
     smallest=0.06,
-    photons=2e4,
     probes=16,
     steps=800,
     learning_rate=2e-3,
@@ -105,12 +89,11 @@ STANDARD = DemoSettings(
 
 QUICK = DemoSettings(
     num_voxels=32,
-    num_views=20,
+    scan=ConeBeamScan(num_views=20, photons=2e4),
     train=3,
     validation=1,
     test=1,
     smallest=0.1,
-    photons=2e4,
     probes=8,
     steps=10,
     learning_rate=2e-3,
@@ -120,3 +103,9 @@ QUICK = DemoSettings(
     step_size=1.8,
     validate_every=10,
 )
+
+_MRI = MRIScan(num_coils=8, acceleration=5, calibration=8, relative_noise=0.02)
+
+# CT and MRI; the quick ones only check the plumbing
+STANDARDS = {"ct": STANDARD, "mri": replace(STANDARD, scan=_MRI)}
+QUICKS = {"ct": QUICK, "mri": replace(QUICK, scan=_MRI)}

@@ -8,6 +8,7 @@ import torch
 
 from normalfit.conjugate_gradient import conjugate_gradient
 from normalfit.operators.cone_beam import ConeBeam
+from normalfit.operators.mri_operator import MRIOperator
 from normalfit.operators.parallel_beam import ParallelBeam
 from partunroll.errors import InputError
 from partunroll.fbp import check_half_circle, fbp
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 METHODS = ("auto", "fdk", "least-squares")
 LEAST_SQUARES_ITERATIONS = 20  # our choice: more fits the noise and the missing views
+# Measured brain, 8 coils, R = 4: 35.2 dB after 5 iterations, 27.2 after 20.
+MRI_ITERATIONS = 5
 CG_TOLERANCE = 1e-6  # of the right-hand side: single precision has no more
 
 Method = Literal["auto", "fdk", "least-squares"]
@@ -61,7 +64,8 @@ def initial_estimate(
         return fdk(operator, measurements, window, cutoff)
     if used == "fbp" and isinstance(operator, ParallelBeam):
         return fbp(operator, measurements, window, cutoff)
-    return least_squares_estimate(operator, measurements)
+    iterations = MRI_ITERATIONS if isinstance(operator, MRIOperator) else LEAST_SQUARES_ITERATIONS
+    return least_squares_estimate(operator, measurements, iterations)
 
 
 def estimate_method(operator: LinearOperator, method: Method = "auto") -> UsedMethod:
