@@ -8,7 +8,7 @@ import torch
 
 from normalfit.errors import InputError
 from normalfit.fitting import fit
-from normalfit.grid import Grid
+from normalfit.grid import Grid, Patch
 from normalfit.mri.birdcage import birdcage_maps
 from normalfit.mri.sampling_mask import sampling_mask
 from normalfit.mri.trajectories import density_of, trajectory
@@ -149,6 +149,38 @@ def test_pipe_density_makes_the_spread_even(pattern):
     assert variation("pipe") < 0.5 * variation("none")
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("hybrid_axis", [None, 0])
+def test_cartesian_on_the_gpu_is_that_on_the_cpu(hybrid_axis):
+    operator = cartesian(hybrid_axis=hybrid_axis)
+    x = draw(operator.domain.shape)
+    there = x.cuda()
+    torch.testing.assert_close(operator.forward(there).cpu(), operator.forward(x))
+    torch.testing.assert_close(operator.normal(there).cpu(), operator.normal(x))
+    factors = operator.exact_factors()
+    torch.testing.assert_close(factors.to("cuda")(there).cpu(), factors(x))
+    patch = Patch((1, 2, 3), (4, 5, 6))
+    x_p = patch.extract(x)
+    found = operator.restricted(patch).normal(x_p.cuda()).cpu()
+    torch.testing.assert_close(found, operator.restricted(patch).normal(x_p))
+
+
+@pytest.mark.gpu
+def test_noncartesian_on_the_gpu_is_that_on_the_cpu():
+    pytest.importorskip("cufinufft")
+    operator = stack_of_stars()
+    x = draw(operator.domain.shape)
+    found = operator.forward(x.cuda()).cpu()
+    torch.testing.assert_close(found, operator.forward(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_complex_fits_run_on_the_gpu():
+    result = fit(cartesian(), model="multicoil", terms=2, probes=4, evaluation=4, device="cuda")
+    assert result.factors.device.type == "cuda"
+    assert result.report.grid_error.value < 0.5
+
+
 MAPS = torch.ones(1, 4, 4, dtype=torch.complex64)
 
 
@@ -180,6 +212,7 @@ MAPS = torch.ones(1, 4, 4, dtype=torch.complex64)
         (lambda: cartesian().forward(torch.ones(6, 12, 11)), "complex"),
         (lambda: fit(cartesian(), method="direct", model="two-sided"), "model multicoil"),
         (lambda: fit(cartesian(), method="direct", terms=5), "at most the 4 coils"),
+        (lambda: fit(cartesian(), method="direct", probes=5), "probes must be left out"),
         (
             lambda: fit(Inpainting(Grid((4, 4)), torch.ones(4, 4)), method="direct"),
             "multicoil_mri or noncartesian_mri",

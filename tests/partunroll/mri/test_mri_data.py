@@ -107,6 +107,8 @@ def test_full_kspace_is_prepared_with_its_own_reference(scan, tmp_path):
     with pytest.raises(InputError, match="left out"):
         prepare(spec, tmp_path / "full.npy", tmp_path / "full.npy", tmp_path / "e.zarr",
                 undersampled=True)  # fmt: skip
+    with pytest.raises(InputError, match="prepare --undersample"):
+        prepare(spec, tmp_path / "full.npy", None, tmp_path / "e.zarr")
     np.save(tmp_path / "real.npy", np.zeros(operator.range.shape, np.float32))
     with pytest.raises(InputError, match="complex"):
         prepare(spec, tmp_path / "real.npy", None, tmp_path / "e.zarr")

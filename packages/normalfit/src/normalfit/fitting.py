@@ -115,7 +115,7 @@ def fit(
     if method == "direct":
         check_direct(operator, named)
     wanted = named.suited_to(operator)
-    options = _checked_options(method, options)
+    options = _checked_options(method, options, probes, responses)
     count = DEFAULT_PROBES[method] if probes is None else probes
     wanted.lag_grid(shape)  # refuses lags that do not fit, before anything is computed
     dtype = operator.probe_dtype if dtype is None else dtype
@@ -205,12 +205,17 @@ def chosen_model(
 
 
 def _checked_options(
-    method: str, options: LeastSquaresOptions | AdamOptions | None
+    method: str,
+    options: LeastSquaresOptions | AdamOptions | None,
+    probes: int | None,
+    responses: ResponseFolder | None,
 ) -> LeastSquaresOptions | AdamOptions | None:
     if method == "direct":
-        if options is not None:
-            msg = f"options must be left out of the direct method, got {options}"
-            raise InputError(msg)
+        given = {"options": options, "probes": probes, "responses": responses}
+        for name, value in given.items():
+            if value is not None:
+                msg = f"{name} must be left out of method direct, which fits nothing, got {value}"
+                raise InputError(msg)
         return None
     kind = LeastSquaresOptions if method == "least-squares" else AdamOptions
     options = kind() if options is None else options

@@ -23,6 +23,7 @@ from partunroll.baselines import (
 )
 from partunroll.errors import InputError
 from partunroll.scan import check_fingerprint
+from partunroll.undersampling import check_sampled
 from partunroll.volume_file import read_measurements
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def baseline_to_file(
     if tuple(y.shape) != operator.range.shape:
         msg = f"measurements must have the operator's shape {operator.range.shape}, "
         raise InputError(msg + f"got {tuple(y.shape)}")
+    check_sampled(operator, y)
     started = time.perf_counter()
     x, method = _reconstructed(name, operator, y, weight, iterations, factors, spec)
     seconds = time.perf_counter() - started

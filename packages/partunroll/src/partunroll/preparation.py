@@ -20,7 +20,7 @@ from partunroll.object_sources import safe_name, unique_names
 from partunroll.resampling import HIGH_PERCENTILE
 from partunroll.sample_arrays import sample_arrays
 from partunroll.scan import check_fingerprint
-from partunroll.undersampling import undersample
+from partunroll.undersampling import check_sampled, undersample
 from partunroll.volume_file import read_measurements, read_volume
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class _Run:
         if self.undersampled:
             parts = undersample(self.operator, y)
             y, x = parts.measurements, parts.reference
+        check_sampled(self.operator, y)
         intensity = self._intensity(x, y)
         arrays = sample_arrays(
             self.operator,

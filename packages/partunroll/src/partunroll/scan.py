@@ -13,6 +13,7 @@ from partunroll.errors import InputError, MismatchError
 from partunroll.initial_estimate import estimate_method, initial_estimate, least_squares_estimate
 from partunroll.ramp_filter import check_window
 from partunroll.resampling import HIGH_PERCENTILE
+from partunroll.undersampling import check_sampled
 from partunroll.volume_file import VOLUME_KEYS, read_measurements, read_volume
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def load_scan(
     check_fingerprint("measurements", file.attributes, spec)
     operator = spec.build(backend)
     y = _of_shape("measurements", file.values, operator.range.shape).to(device)
+    check_sampled(operator, y)
     if initial is not None:
         attributes = read_array(initial, VOLUME_KEYS).attributes
         check_fingerprint("initial estimate", attributes, spec)

@@ -61,3 +61,23 @@ def undersample(operator: LinearOperator, kspace: torch.Tensor) -> Undersampled:
     combined = full.adjoint(kspace)
     reference = torch.where(energy > 0, combined / energy.clamp_min(1e-12), 0)
     return Undersampled(operator.mask.to(kspace.device) * kspace, reference)
+
+
+def check_sampled(operator: LinearOperator, y: torch.Tensor) -> None:
+    """Refuse measurements that are not zero where the operator's mask is.
+
+    Raises
+    ------
+    InputError
+        They are not; how many.
+    """
+    if not isinstance(operator, MulticoilMRI):
+        return
+    outside = y * (operator.mask == 0).to(y.device)
+    count = int((outside != 0).sum())
+    if count:
+        msg = (
+            f"measurements must be zero where the mask is, got {count} samples that are not; "
+            "is it full k-space? `prepare --undersample` takes that"
+        )
+        raise InputError(msg)

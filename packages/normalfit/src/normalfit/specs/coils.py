@@ -62,7 +62,8 @@ class CoilKeys(OperatorConfig):
     def array_problems(self, arrays: Arrays) -> Iterator[Problem]:
         maps = arrays.get("coil_maps_file")
         if maps is not None and maps.shape[1:] != self.volume_shape:
-            requirement = f"must hold maps of the shape (coils, *{self.volume_shape})"
+            sides = ", ".join(map(str, self.volume_shape))
+            requirement = f"must hold maps of the shape (coils, {sides})"
             yield problem("coil_maps_file", requirement, maps.shape)
 
     def coil_maps(self, arrays: Arrays) -> torch.Tensor:
