@@ -73,6 +73,30 @@ def test_pylops():
     assert_adjoint(operator)
 
 
+@pytest.mark.parametrize("composed", [False, True])
+def test_pylops_of_real_volumes_with_complex_measurements(composed):
+    pylops = pytest.importorskip("pylops")
+    transform = pylops.signalprocessing.FFT2D(SHAPE, real=True, dtype="float64")
+    if composed:
+        weights = random(*transform.dimsd, dtype=torch.complex128).numpy()
+        transform = pylops.Diagonal(weights) * transform
+    operator = as_operator(transform, SHAPE)
+    assert not operator.is_complex
+    x = random(*SHAPE)
+    expected = torch.from_numpy(transform @ x.numpy().ravel())
+    torch.testing.assert_close(operator.forward(x).flatten(), expected.to(torch.complex64))
+    assert_adjoint(operator)
+    found = fit(operator, boundary="periodic", terms=1, probes=16, held_out=4, evaluation=4)
+    assert not found.factors.is_complex
+
+
+@pytest.mark.parametrize("kind", ["Real", "Imag", "Conj"])
+def test_pylops_that_is_linear_over_the_real_numbers_alone_is_refused(kind):
+    pylops = pytest.importorskip("pylops")
+    with pytest.raises(InputError, match=f"linear over the complex numbers.* got {kind}"):
+        as_operator(getattr(pylops, kind)(SHAPE, dtype="complex64"))
+
+
 def test_astra_optomo():
     astra = pytest.importorskip("astra")
     volume = astra.create_vol_geom(*SHAPE)

@@ -30,6 +30,9 @@ def from_matrix(
 ) -> LinearOperator:
     """Return ``A`` of something that multiplies vectors.
 
+    PyLops' operators from real volumes to complex measurements, as `FFT2D` with ``real=True``,
+    cost one application of their adjoint to be told from complex ones.
+
     Parameters
     ----------
     matrix
@@ -44,7 +47,8 @@ def from_matrix(
     Raises
     ------
     InputError
-        It does not multiply vectors, or a shape has another number of samples.
+        It does not multiply vectors, a shape has another number of samples, or it is linear
+        over the real numbers alone on complex volumes (PyLops' `Real`, `Imag`, `Conj`).
     """
     matvec, rmatvec = _products(matrix)
     rows, columns = (int(n) for n in matrix.shape)
@@ -83,9 +87,21 @@ def _products(matrix: Any) -> tuple[Any, Any]:
 
 
 def _is_complex(matrix: Any) -> bool:
+    """Return whether volumes are complex; PyLops' dtype may be that of the measurements alone."""
     if hasattr(matrix, "resolve_conj"):
         return bool(matrix.is_complex())
-    return np.issubdtype(np.dtype(matrix.dtype), np.complexfloating)
+    dtype = np.dtype(matrix.dtype)
+    if not np.issubdtype(dtype, np.complexfloating):
+        return False
+    if getattr(matrix, "clinear", True):
+        return True
+    if np.iscomplexobj(matrix.rmatvec(np.zeros(int(matrix.shape[0]), dtype))):
+        msg = (
+            "operator must be linear over the complex numbers, or map real volumes, got "
+            f"{type(matrix).__name__} with clinear False"
+        )
+        raise InputError(msg)
+    return False
 
 
 def _grid(
