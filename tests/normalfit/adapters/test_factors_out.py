@@ -91,6 +91,22 @@ def test_physics(dtype):
         torch.testing.assert_close(normal[:, 1], expected.imag)
 
 
+@pytest.mark.parametrize("method", ["A", "A_adjoint_A"])
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        (torch.float32, (2, 3, *SHAPE)),
+        (torch.float32, (2, *SHAPE)),
+        (torch.complex64, (2, 1, *SHAPE)),
+        (torch.complex64, (2, 3, *SHAPE)),
+    ],
+)
+def test_physics_refuses_other_channels(dtype, shape, method):
+    physics = FactorPhysics(blur_operator(dtype), make_factors(dtype))
+    with pytest.raises(InputError, match=r"x must be \(batch, [12], .* got \(2, "):
+        getattr(physics, method)(torch.ones(shape))
+
+
 def test_deepinv_solvers_use_the_factors():
     from deepinv.optim.data_fidelity import L2
 
