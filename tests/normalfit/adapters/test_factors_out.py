@@ -65,6 +65,37 @@ def test_module(dtype):
     torch.testing.assert_close(module(x.to(single)), factors(x).to(single), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_a_module_made_or_moved_in_inference_mode_works_in_and_out_of_it(dtype):
+    single = torch.complex64 if dtype.is_complex else torch.float32
+    x = torch.ones(SHAPE, dtype=single)
+    expected = make_factors(dtype).to(dtype=single)(x)
+    outside = FactorModule(make_factors(dtype))
+    with torch.inference_mode():
+        inside = FactorModule(make_factors(dtype))
+        for module in (inside, outside):
+            torch.testing.assert_close(module.to(torch.float32)(x), expected)
+    for module in (inside, outside):
+        assert module.factors is module.factors  # and so are their spectra
+        y = x.clone().requires_grad_()
+        module(y).abs().sum().backward()
+        torch.testing.assert_close(module(x), expected)
+        with torch.inference_mode():
+            module.kernel.mul_(2)
+        torch.testing.assert_close(module(x), 2 * expected)
+
+
+def test_a_module_that_is_assigned_inference_tensors_follows_them():
+    module = FactorModule(make_factors())
+    with torch.inference_mode():
+        state = {name: b.clone() for name, b in module.state_dict().items()}
+        module.load_state_dict(state, assign=True)
+        x = torch.ones(SHAPE, dtype=torch.float64)
+        before = module(x)
+        module.kernel.mul_(2)
+        torch.testing.assert_close(module(x), 2 * before)
+
+
 def blur_operator(dtype=torch.float32):
     matrix = torch.randn(30, 20, dtype=dtype, generator=torch.Generator().manual_seed(3))
     return FunctionOperator(
