@@ -175,6 +175,8 @@ def test_forward_alone(is_complex):
     assert_adjoint(operator)
     with torch.no_grad():  # as in a fit
         assert_adjoint(operator)
+    with torch.inference_mode():
+        assert_adjoint(operator)
 
 
 def test_forward_alone_of_a_real_volume_with_complex_measurements():

@@ -56,7 +56,9 @@ def from_forward(
         # a real volume may have complex measurements, and complex ones real measurements
         precision = y.real.dtype
         x_dtype = precision.to_complex() if is_complex else precision
-        with torch.enable_grad():
+        # in inference mode no gradient is recorded, even where it is asked for
+        with torch.inference_mode(False), torch.enable_grad():
+            y = y.clone() if y.is_inference() else y
             x = torch.zeros(domain.shape, dtype=x_dtype, device=y.device, requires_grad=True)
             predicted = forward(x)
             if not predicted.requires_grad:
