@@ -17,6 +17,7 @@ from normalfit.linear_operator import FunctionOperator
 
 SHAPE = (5, 6)
 SAMPLES = math.prod(SHAPE)
+DOUBLE = torch.eye(2, dtype=torch.float64)
 
 
 def random(*shape, dtype=torch.float32, seed=0):
@@ -60,6 +61,12 @@ def test_a_double_matrix_keeps_the_precision_of_what_it_is_given():
     operator = from_matrix(np.eye(SAMPLES), SHAPE)
     assert operator.forward(random(*SHAPE)).dtype == torch.float32
     assert operator.forward(random(*SHAPE, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_a_grid_of_a_matrix_keeps_its_voxels():
+    grid = Grid(SHAPE, (0.5, 2.0))
+    assert as_operator(np.eye(SAMPLES), grid).domain == grid
+    assert from_matrix(np.eye(SAMPLES), range_shape=grid).range == grid
 
 
 def test_pylops():
@@ -143,6 +150,8 @@ def test_deepinv_physics_that_cannot_be_mapped():
     physics = Inpainting(img_size=(3, 8, 8), mask=0.5)
     with pytest.raises(InputError, match="one channel, or two"):
         as_operator(physics, (3, 8, 8))
+    with pytest.raises(InputError, match="shape must be a Grid, or one whole number per axis"):
+        as_operator(physics, 8)
 
 
 @pytest.mark.filterwarnings("ignore:Samples will be rescaled")
@@ -199,6 +208,12 @@ def test_our_own_operators_are_returned_as_they_are():
         (lambda x: x + 1, (3,), "forward must be linear"),
         (lambda x: x.numpy(), (3,), "forward must be linear and return a tensor, got ndarray"),
         (lambda x: x, None, "shape must be that of the volumes for a function"),
+        (lambda x: x, 30, r"shape must be a Grid, or one whole number per axis .*got 30"),
+        (lambda x: x, (3.5,), r"shape must be a Grid, .*got \(3.5,\)"),
+        (lambda x: DOUBLE @ x, (2,), r"forward must take torch.float32 .* got RuntimeError"),
+        (np.eye(30), 30, r"shape must be a Grid, or one whole number per axis .*got 30"),
+        (torch.eye(4).to_sparse(), (4,), "matrix must be dense .* got a tensor of torch.sparse"),
+        (torch.eye(4).bfloat16(), (4,), "matrix must be dense .* got .* torch.bfloat16"),
     ],
 )
 def test_what_is_refused(thing, shape, said):
