@@ -39,6 +39,16 @@ def test_scipy(dtype):
     np.testing.assert_allclose(operator.rmatvec(x[:, 0]), B.conj().T @ x[:, 0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["kernel", "u", "v"])
+def test_scipy_refuses_factors_with_batch_axes(name):
+    factors = make_factors()
+    arrays = {"kernel": factors.kernel.values, "u": factors.u, "v": factors.v}
+    arrays[name] = torch.stack([arrays[name]] * 3)
+    kernel = LagKernel(arrays.pop("kernel"), SHAPE, factors.boundary)
+    with pytest.raises(InputError, match=r"factors must have no batch axes .* shape \(3, 2, "):
+        as_scipy(Factors(kernel, **arrays))
+
+
 def test_scipy_solves_with_it():
     factors = make_factors().symmetrized()
     B = dense_matrix(factors, SHAPE).numpy()
