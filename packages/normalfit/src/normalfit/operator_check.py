@@ -12,6 +12,7 @@ import torch
 from normalfit.adjointness import adjointness
 from normalfit.energy import energy
 from normalfit.errors import InputError
+from normalfit.linear_operator import check_operator
 from normalfit.probes import check_real, draw_probe, generator
 from normalfit.random_patch import half_grid, random_patch
 from normalfit.spectral_norm import SpectralNorm, spectral_norm
@@ -115,8 +116,10 @@ def check(
     Raises
     ------
     InputError
-        A result has the wrong shape, is complex for a real argument, or is not finite.
+        It is no operator, or a result has the wrong shape, is complex for a real argument, or
+        is not finite.
     """
+    check_operator(operator)
     x, y = (_draw(operator, operator.domain.shape, seed, index, device) for index in (10, 11))
     Ax = operator.forward(x)
     check_real("A*A x", operator.adjoint(Ax), x)
