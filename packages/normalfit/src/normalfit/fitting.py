@@ -141,6 +141,7 @@ def fit(
         count = held_out = 0
     else:
         guide = collected(held_out, "held-out")
+        response_seconds = time.perf_counter() - started
         if isinstance(options, AdamOptions):
             fitted = fit_adam(operator.normal, guide, wanted, steps=count, options=options, **how)
         else:
