@@ -104,6 +104,17 @@ def test_half_precision_is_computed_in_single():
     torch.testing.assert_close(result, factors(x.float()).to(torch.bfloat16))
 
 
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_half_precision_keeps_the_imaginary_part_that_complex_factors_make(half, dtype):
+    factors = make_factors(dtype=dtype)
+    x = torch.randn(SHAPE).to(half)
+    result = factors(x)
+    assert result.dtype is torch.complex64
+    assert float(result.imag.abs().max()) > 0
+    torch.testing.assert_close(result, factors(x.float()).to(torch.complex64))
+
+
 def patches_of(shape):
     """Corner, centre and last patches of odd, even, single and whole lengths per axis."""
     return [

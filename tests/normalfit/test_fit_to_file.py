@@ -63,3 +63,9 @@ def test_nothing_is_computed_for_an_output_or_a_device_that_cannot_be(tmp_path, 
     with pytest.raises(BackendError, match="device must be present"):
         fit_to_file(spec, tmp_path / "g.zarr", device="cuda")
     assert not list((tmp_path / "f.zarr").iterdir())
+
+
+def test_responses_in_the_way_of_the_file_are_refused_before_anything_is_computed(tmp_path, spec):
+    with pytest.raises(InputError, match=r"responses must lie apart from the output .*f\.zarr"):
+        fit_to_file(spec, tmp_path / "f.zarr", probes=4, responses=tmp_path / "f.zarr/responses")
+    assert not list(tmp_path.iterdir())

@@ -72,6 +72,21 @@ def test_a_figure_of_any_factors(tmp_path, shape, dtype, diagonals):
     assert (tmp_path / "f.png").stat().st_size < 300_000
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_a_complex_operator_is_shown_on_complex_volumes(tmp_path, dtype):
+    """Some take no others, as view_as_real does not."""
+
+    def turn(x):
+        return torch.view_as_complex(torch.view_as_real(x) * 2)
+
+    grid = Grid((8, 10))
+    operator = FunctionOperator(grid, grid, turn, turn, is_complex=True)
+    factors = scaling_factors((8, 10), 5.0, 1, dtype)
+    plot_factors(saved(tmp_path / "f.zarr", factors), tmp_path / "f.png", operator)
+    titles = [panel.title for panel in comparison_rows(factors, operator)[" "]]
+    assert titles[-1] == "B x − A*A x, relative error 0.25"
+
+
 def test_the_error_in_the_title_is_the_error():
     factors, operator = scaling_factors((6, 5, 7), 5.0), scaling((6, 5, 7), 2.0)
     rows = comparison_rows(factors, operator)

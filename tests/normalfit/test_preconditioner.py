@@ -283,3 +283,14 @@ def test_factors_precondition_and_solve_by_themselves():
     torch.testing.assert_close(factors.precondition(b, RIDGE), precondition(factors, b, RIDGE))
     solved = factors.solve(b, RIDGE, tolerance=1e-10)
     torch.testing.assert_close(factors(solved.x) + RIDGE * solved.x, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_solve_takes_narrower_and_real_right_hand_sides(dtype, is_complex):
+    wide = torch.complex128 if is_complex else torch.float64
+    factors = make_factors().to(dtype=wide)
+    b = torch.ones(factors.shape, dtype=dtype)
+    solved = factors.solve(b, RIDGE, tolerance=1e-10)
+    assert solved.x.dtype == wide
+    torch.testing.assert_close(factors(solved.x) + RIDGE * solved.x, b.to(wide))

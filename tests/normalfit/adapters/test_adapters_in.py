@@ -17,6 +17,7 @@ from normalfit.linear_operator import FunctionOperator
 
 SHAPE = (5, 6)
 SAMPLES = math.prod(SHAPE)
+DOUBLE = torch.eye(2, dtype=torch.float64)
 
 
 def random(*shape, dtype=torch.float32, seed=0):
@@ -62,6 +63,12 @@ def test_a_double_matrix_keeps_the_precision_of_what_it_is_given():
     assert operator.forward(random(*SHAPE, dtype=torch.float64)).dtype == torch.float64
 
 
+def test_a_grid_of_a_matrix_keeps_its_voxels():
+    grid = Grid(SHAPE, (0.5, 2.0))
+    assert as_operator(np.eye(SAMPLES), grid).domain == grid
+    assert from_matrix(np.eye(SAMPLES), range_shape=grid).range == grid
+
+
 def test_pylops():
     pylops = pytest.importorskip("pylops")
     gradient = pylops.Gradient(SHAPE, dtype="float32")
@@ -71,6 +78,30 @@ def test_pylops():
     expected = torch.from_numpy(gradient @ x.numpy())
     torch.testing.assert_close(operator.forward(x), expected.reshape(2, *SHAPE))
     assert_adjoint(operator)
+
+
+@pytest.mark.parametrize("composed", [False, True])
+def test_pylops_of_real_volumes_with_complex_measurements(composed):
+    pylops = pytest.importorskip("pylops")
+    transform = pylops.signalprocessing.FFT2D(SHAPE, real=True, dtype="float64")
+    if composed:
+        weights = random(*transform.dimsd, dtype=torch.complex128).numpy()
+        transform = pylops.Diagonal(weights) * transform
+    operator = as_operator(transform, SHAPE)
+    assert not operator.is_complex
+    x = random(*SHAPE)
+    expected = torch.from_numpy(transform @ x.numpy().ravel())
+    torch.testing.assert_close(operator.forward(x).flatten(), expected.to(torch.complex64))
+    assert_adjoint(operator)
+    found = fit(operator, boundary="periodic", terms=1, probes=16, held_out=4, evaluation=4)
+    assert not found.factors.is_complex
+
+
+@pytest.mark.parametrize("kind", ["Real", "Imag", "Conj"])
+def test_pylops_that_is_linear_over_the_real_numbers_alone_is_refused(kind):
+    pylops = pytest.importorskip("pylops")
+    with pytest.raises(InputError, match=f"linear over the complex numbers.* got {kind}"):
+        as_operator(getattr(pylops, kind)(SHAPE, dtype="complex64"))
 
 
 def test_astra_optomo():
@@ -119,6 +150,8 @@ def test_deepinv_physics_that_cannot_be_mapped():
     physics = Inpainting(img_size=(3, 8, 8), mask=0.5)
     with pytest.raises(InputError, match="one channel, or two"):
         as_operator(physics, (3, 8, 8))
+    with pytest.raises(InputError, match="shape must be a Grid, or one whole number per axis"):
+        as_operator(physics, 8)
 
 
 @pytest.mark.filterwarnings("ignore:Samples will be rescaled")
@@ -151,6 +184,8 @@ def test_forward_alone(is_complex):
     assert_adjoint(operator)
     with torch.no_grad():  # as in a fit
         assert_adjoint(operator)
+    with torch.inference_mode():
+        assert_adjoint(operator)
 
 
 def test_forward_alone_of_a_real_volume_with_complex_measurements():
@@ -173,6 +208,12 @@ def test_our_own_operators_are_returned_as_they_are():
         (lambda x: x + 1, (3,), "forward must be linear"),
         (lambda x: x.numpy(), (3,), "forward must be linear and return a tensor, got ndarray"),
         (lambda x: x, None, "shape must be that of the volumes for a function"),
+        (lambda x: x, 30, r"shape must be a Grid, or one whole number per axis .*got 30"),
+        (lambda x: x, (3.5,), r"shape must be a Grid, .*got \(3.5,\)"),
+        (lambda x: DOUBLE @ x, (2,), r"forward must take torch.float32 .* got RuntimeError"),
+        (np.eye(30), 30, r"shape must be a Grid, or one whole number per axis .*got 30"),
+        (torch.eye(4).to_sparse(), (4,), "matrix must be dense .* got a tensor of torch.sparse"),
+        (torch.eye(4).bfloat16(), (4,), "matrix must be dense .* got .* torch.bfloat16"),
     ],
 )
 def test_what_is_refused(thing, shape, said):

@@ -39,6 +39,16 @@ def test_scipy(dtype):
     np.testing.assert_allclose(operator.rmatvec(x[:, 0]), B.conj().T @ x[:, 0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["kernel", "u", "v"])
+def test_scipy_refuses_factors_with_batch_axes(name):
+    factors = make_factors()
+    arrays = {"kernel": factors.kernel.values, "u": factors.u, "v": factors.v}
+    arrays[name] = torch.stack([arrays[name]] * 3)
+    kernel = LagKernel(arrays.pop("kernel"), SHAPE, factors.boundary)
+    with pytest.raises(InputError, match=r"factors must have no batch axes .* shape \(3, 2, "):
+        as_scipy(Factors(kernel, **arrays))
+
+
 def test_scipy_solves_with_it():
     factors = make_factors().symmetrized()
     B = dense_matrix(factors, SHAPE).numpy()
@@ -65,6 +75,37 @@ def test_module(dtype):
     torch.testing.assert_close(module(x.to(single)), factors(x).to(single), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_a_module_made_or_moved_in_inference_mode_works_in_and_out_of_it(dtype):
+    single = torch.complex64 if dtype.is_complex else torch.float32
+    x = torch.ones(SHAPE, dtype=single)
+    expected = make_factors(dtype).to(dtype=single)(x)
+    outside = FactorModule(make_factors(dtype))
+    with torch.inference_mode():
+        inside = FactorModule(make_factors(dtype))
+        for module in (inside, outside):
+            torch.testing.assert_close(module.to(torch.float32)(x), expected)
+    for module in (inside, outside):
+        assert module.factors is module.factors  # and so are their spectra
+        y = x.clone().requires_grad_()
+        module(y).abs().sum().backward()
+        torch.testing.assert_close(module(x), expected)
+        with torch.inference_mode():
+            module.kernel.mul_(2)
+        torch.testing.assert_close(module(x), 2 * expected)
+
+
+def test_a_module_that_is_assigned_inference_tensors_follows_them():
+    module = FactorModule(make_factors())
+    with torch.inference_mode():
+        state = {name: b.clone() for name, b in module.state_dict().items()}
+        module.load_state_dict(state, assign=True)
+        x = torch.ones(SHAPE, dtype=torch.float64)
+        before = module(x)
+        module.kernel.mul_(2)
+        torch.testing.assert_close(module(x), 2 * before)
+
+
 def blur_operator(dtype=torch.float32):
     matrix = torch.randn(30, 20, dtype=dtype, generator=torch.Generator().manual_seed(3))
     return FunctionOperator(
@@ -89,6 +130,22 @@ def test_physics(dtype):
     torch.testing.assert_close(normal[:, 0], expected.real)
     if dtype.is_complex:
         torch.testing.assert_close(normal[:, 1], expected.imag)
+
+
+@pytest.mark.parametrize("method", ["A", "A_adjoint_A"])
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        (torch.float32, (2, 3, *SHAPE)),
+        (torch.float32, (2, *SHAPE)),
+        (torch.complex64, (2, 1, *SHAPE)),
+        (torch.complex64, (2, 3, *SHAPE)),
+    ],
+)
+def test_physics_refuses_other_channels(dtype, shape, method):
+    physics = FactorPhysics(blur_operator(dtype), make_factors(dtype))
+    with pytest.raises(InputError, match=r"x must be \(batch, [12], .* got \(2, "):
+        getattr(physics, method)(torch.ones(shape))
 
 
 def test_deepinv_solvers_use_the_factors():

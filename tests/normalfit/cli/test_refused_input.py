@@ -96,6 +96,28 @@ def test_existing_outputs_are_kept_and_nothing_is_computed(
     assert (tmp_path / "mine").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-o", "f.zarr", "--responses", "f.zarr"),
+        ("-o", "f.zarr", "--responses", "f.zarr/deep/down"),
+        ("-o", "kept/f.zarr", "--responses", "kept"),
+        ("-o", "f.zarr", "--responses", "."),
+        ("-o", "f.zarr", "--responses", "link/f.zarr"),
+        ("-o", "f.zarr", "--json", "f.json", "--responses", "f.json"),
+        ("-o", "f.zarr", "--json", "kept/f.json", "--responses", "kept"),
+    ],
+    ids=" ".join,
+)
+def test_responses_that_would_be_in_the_way_of_an_output(call, tmp_path, options, assert_refused):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    result = call("fit", "--operator", "op.yaml", *options)
+    assert_refused(result, "responses must lie apart from the output")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_factors_of_another_operator(call, fitted, tmp_path, assert_refused):
     wanted, found = (load_spec(tmp_path / f"{n}.yaml").fingerprint for n in ("other", "op"))
     for command in (("evaluate", "f.zarr"), ("plot", "f.zarr", "-o", "f.png")):

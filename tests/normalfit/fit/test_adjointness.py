@@ -45,3 +45,8 @@ def test_it_does_not_depend_on_the_scale_of_the_operator():
 def test_an_operator_of_zeros_is_its_own_adjoint():
     A = torch.zeros(3, 4)
     assert adjointness(operator(A, A.T)) == 0.0
+
+
+def test_values_whose_squares_overflow_in_float32_are_compared():
+    A = 1e25 * matrix(torch.float32)
+    assert adjointness(operator(A, 1.1 * A.T)) > 1e-3

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from normalfit.lag_kernel import LagKernel
 from normalfit.least_squares_options import LeastSquaresOptions
 from normalfit.linear_operator import FunctionOperator, LinearOperator
 from normalfit.model import Model
+from normalfit.operator_check import check
 
 SMALL = {"probes": 6, "held_out": 3, "evaluation": 4}
 START = Factors(LagKernel(torch.ones(1, 7, 5), (4, 3), ("linear", "linear")))
@@ -137,3 +139,37 @@ def test_an_operator_that_sees_nothing_is_refused():
     blind = FunctionOperator(grid, grid, torch.zeros_like, torch.zeros_like)
     with pytest.raises(InputError, match="respond"):
         fit(blind, **SMALL)
+
+
+def test_whole_numbers_of_numpy_are_taken_and_stored():
+    three, counts = np.int64(3), {name: np.int32(count) for name, count in SMALL.items()}
+    how = {"terms": np.int8(1), "seed": np.int64(0)}
+    report = fit(Counted((5, 4)), lags=three, **how, **counts).report
+    expected = fit(Counted((5, 4)), lags=3, terms=1, seed=0, **SMALL).report
+    assert report.lags == (3, 3)
+    assert report.grid_error == expected.grid_error
+    json.dumps(report.as_json())
+    local = Model("local", windows=np.array([2, 3]), lags=np.array([3, 5]))
+    assert local == Model("local", windows=(2, 3), lags=(3, 5))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lags": 3.0}, "lags must be a whole number, or one per axis, got 3.0"),
+        ({"lags": "3,5"}, "lags must be a whole number, or one per axis, got '3,5'"),
+        ({"windows": (2, 1.5)}, r"windows must be a whole number, or one per axis, got \(2, 1.5"),
+        ({"terms": (2, 2)}, "terms must be one whole number"),
+    ],
+    ids=str,
+)
+def test_counts_that_are_no_whole_numbers_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        Model("local" if "windows" in options else "two-sided", **options)
+
+
+@pytest.mark.parametrize("call", [fit, check])
+@pytest.mark.parametrize("thing", [np.eye(4), torch.eye(4), abs], ids=["numpy", "torch", "abs"])
+def test_what_is_no_operator_is_refused_with_the_remedy(call, thing):
+    with pytest.raises(InputError, match=r"must be a LinearOperator, .*; .*as_operator"):
+        call(thing)

@@ -12,6 +12,8 @@ from normalfit.operator_check import check
 
 GRID = Grid((4, 5))
 WEIGHTS = torch.linspace(0.5, 1.5, 20, dtype=torch.float64).reshape(4, 5)
+DOUBLE = "adjointness in float64"
+DEVIATION = {torch.float32: 1e-6, torch.float64: 2e-9}
 
 
 def weigh(x):
@@ -40,12 +42,13 @@ def test_a_sound_operator_passes():
     ("broken", "failure"),
     [
         (operator(adjoint=lambda y: 1.01 * weigh(y)), "adjointness in float32"),
-        (operator(adjoint=lambda y: weigh(y.float()).to(y.dtype)), "adjointness in float64"),
+        (operator(adjoint=lambda y: weigh(y) * (1 + DEVIATION[y.dtype])), DOUBLE),
+        (operator(adjoint=lambda y: weigh(y) * (1 + (y.dtype == torch.float64))), DOUBLE),
         (operator(forward=lambda x: weigh(x) + 1), "linearity"),
         (operator(forward=lambda x: weigh(x).abs()), "linearity"),
         (WrongPatch(GRID, GRID, weigh, weigh), "restriction"),
     ],
-    ids=["scaled adjoint", "single precision", "affine", "absolute value", "wrong patch"],
+    ids=["scaled adjoint", "double", "only double", "affine", "absolute value", "wrong patch"],
 )
 def test_a_broken_operator_is_named(broken, failure):
     report = check(broken)
@@ -77,6 +80,35 @@ def test_a_pair_that_says_it_is_not_exact_is_reported_not_judged():
     assert report.failures == ()
     assert report.adjointness_float32 > 1e-5
     assert "no exact adjoint" in str(report)
+
+
+def in_single_precision(x):
+    return weigh(x.float()).to(x.dtype) / 3
+
+
+@pytest.mark.parametrize(
+    ("direction", "double"),
+    [
+        (in_single_precision, True),
+        (lambda x: torch.linspace(0.5, 1.5, 5) * x / 3, True),  # float32 weights, promoted
+        (lambda x: torch.mm(torch.diag(torch.linspace(0.5, 1.5, 4)), x), False),
+    ],
+    ids=["rounds to single", "single weights", "refuses double"],
+)
+def test_a_sound_operator_in_single_precision_passes(direction, double):
+    report = check(operator(direction, direction))
+    assert report.failures == ()
+    assert (report.adjointness_float64 is not None) == double
+    assert ("refused in float64" in str(report)) != double
+    json.dumps(report.as_json(), allow_nan=False)
+
+
+def test_single_precision_does_not_excuse_a_wrong_adjoint():
+    pair = operator(in_single_precision, lambda y: 1.01 * in_single_precision(y))
+    assert [text.split(" must")[0] for text in check(pair).failures] == [
+        "adjointness in float32",
+        "adjointness in float64",
+    ]
 
 
 def test_the_report_is_json():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from normalfit.energy import energy
 from normalfit.errors import InputError
 from normalfit.factors import Factors
 from normalfit.fitted import Fitted, HistoryPoint
@@ -176,8 +177,8 @@ class _Descent:
 
 def _relative_error(probe_set: ProbeSet, factors: Factors) -> float:
     error = sum(
-        float(torch.linalg.vector_norm(factors(w) - response)) ** 2
+        energy(factors(w) - response)
         for w, response in zip(probe_set.probes, probe_set.responses, strict=True)
     )
-    energy = probe_set.response_energy * len(probe_set) * math.prod(probe_set.shape)
-    return math.sqrt(error / energy)
+    total = probe_set.response_energy * len(probe_set) * math.prod(probe_set.shape)
+    return math.sqrt(error / total)

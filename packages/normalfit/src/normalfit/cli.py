@@ -159,7 +159,7 @@ def fit(
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
 
-    check_outputs(output, json)
+    check_outputs(output, json, responses=responses)
     with progress_bars() as bars:
         file = fit_to_file(
             load_spec(operator),

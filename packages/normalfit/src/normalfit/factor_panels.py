@@ -95,10 +95,12 @@ def comparison_rows(factors: Factors, operator: LinearOperator | None) -> dict[s
     only the object and the approximation. Costs one application of A*A.
     """
     x = ellipsoids(factors.shape)
-    approximate = factors(x.to(factors.dtype)).detach()
+    is_complex = operator is not None and operator.is_complex
+    dtype = factors.dtype.to_complex() if is_complex else factors.dtype
+    approximate = factors(x.to(dtype)).detach()
     volumes = {"object x": x, _APPROXIMATE: approximate}
     if operator is not None:
-        exact = operator.normal(x).detach().to(approximate.dtype)
+        exact = operator.normal(x.to(operator.probe_dtype)).detach().to(approximate.dtype)
         error = float((approximate - exact).norm() / exact.norm())
         title = f"B x − A*A x, relative error {error:.3g}"
         volumes = {"object x": x, _EXACT: exact, _APPROXIMATE: approximate}

@@ -110,7 +110,8 @@ class Factors:
         Without v all terms share the first FFT, without u the second. Terms are added one by
         one: memory does not grow with them.
 
-        Half-precision input is computed in the kernel's precision and cast back.
+        Half-precision input is computed in the kernel's precision and cast back; where the
+        factors are complex to complex64, as no half precision is.
 
         Raises
         ------
@@ -123,7 +124,8 @@ class Factors:
         batch = np.broadcast_shapes(x.shape[: -self._axes], self._batch)
         x = x.expand(*batch, *self.shape)
         if x.dtype in (torch.float16, torch.bfloat16):
-            return _Apply.apply(x.to(self.dtype), self).to(x.dtype)
+            result = _Apply.apply(x.to(self.dtype), self)
+            return result.to(torch.complex64 if result.is_complex() else x.dtype)
         return _Apply.apply(x, self)
 
     def to(

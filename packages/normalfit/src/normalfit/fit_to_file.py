@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normalfit.adjointness import adjointness
@@ -13,11 +14,10 @@ from normalfit.progress import no_progress
 from normalfit.progress_bar import report_to
 from normalfit.response_folder import ResponseFolder
 from normalfit.spectral_norm import spectral_norm
-from normalfit.written_beside import check_output
+from normalfit.written_beside import check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from rich.progress import Progress as Bars
 
@@ -54,8 +54,8 @@ def fit_to_file(
     model, method, probes, batch, seed, **model_options
         As for `normalfit.fitting.fit`.
     responses
-        Folder to keep the responses in, new or of an earlier fit of this operator; None: in
-        memory.
+        Folder to keep the responses in, new or of an earlier fit of this operator, apart from
+        `path`; None: in memory.
     start
         Factor file to go on from, of the same model and grid; None starts from nothing.
     device
@@ -72,12 +72,12 @@ def fit_to_file(
     FactorFileError
         `start` is no factor file, or damaged.
     InputError
-        `path` exists (refused before anything is computed), an argument is wrong, or the
-        fit needs more memory than is free.
+        `path` exists or is not apart from `responses` (refused before anything is computed), an
+        argument is wrong, or the fit needs more memory than is free.
     BackendError
         The device or the operator's backend is not there.
     """
-    check_output(path)
+    check_outputs(Path(path), responses=responses)
     wanted = chosen_model(model, method, **model_options)
     place = resolve_device(device)
     report = no_progress if progress is None else report_to(progress)

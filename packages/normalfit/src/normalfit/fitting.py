@@ -15,6 +15,7 @@ from normalfit.fit_report import FitReport
 from normalfit.fitted import Fitted
 from normalfit.least_squares import fit_least_squares
 from normalfit.least_squares_options import LeastSquaresOptions
+from normalfit.linear_operator import check_operator
 from normalfit.metrics import patch_error
 from normalfit.model import Model
 from normalfit.probe_set_error import probe_set_error
@@ -107,8 +108,9 @@ def fit(
     Raises
     ------
     InputError
-        An argument is out of range, or the operator returns values that are not finite.
+        An argument is out of range, or the operator is none or returns values that are not finite.
     """
+    check_operator(operator)
     started = time.perf_counter()
     shape = operator.domain.shape
     named = chosen_model(model, method, **model_options)
@@ -139,6 +141,7 @@ def fit(
         count = held_out = 0
     else:
         guide = collected(held_out, "held-out")
+        response_seconds = time.perf_counter() - started
         if isinstance(options, AdamOptions):
             fitted = fit_adam(operator.normal, guide, wanted, steps=count, options=options, **how)
         else:
@@ -160,10 +163,10 @@ def fit(
         terms=fitted.num_terms,
         boundary=fitted.factors.boundary,
         lags=fitted.factors.lags,
-        probes=count,
-        held_out=held_out,
-        seed=seed,
-        applications=count + held_out + evaluation,
+        probes=int(count),  # NumPy's whole numbers are no JSON
+        held_out=int(held_out),
+        seed=int(seed),
+        applications=int(count + held_out + evaluation),
         history=fitted.history,
         stop_reason=fitted.stop_reason,
         converged=fitted.converged,

@@ -6,6 +6,7 @@ each is found in turn with the others fixed, u (and for a self-adjoint N also v)
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,8 @@ def fit_least_squares(
 ) -> Fitted:
     """Fit a model to responses by alternating least squares.
 
-    A fit that ends where zeros would be about as good does not count as converged.
+    A fit that ends where zeros would be about as good does not count as converged. The scale
+    of ``N`` makes no difference.
 
     Parameters
     ----------
@@ -76,7 +78,8 @@ def fit_least_squares(
     Raises
     ------
     InputError
-        The two sets or the model do not fit each other, or `check_start` refuses the start.
+        The two sets or the model do not fit each other, `check_start` refuses the start, every
+        response is zero, or the fit ends in NaN.
     """
     if held_out.shape != training.shape:
         msg = f"held-out probes must have the shape {training.shape}, got {held_out.shape}"
@@ -84,8 +87,14 @@ def fit_least_squares(
     if start is not None:
         dtype = training.responses[0].dtype
         check_start(start, model, training.shape, self_adjoint=self_adjoint, dtype=dtype)
+    # Descent and line search have thresholds of their own: multicoil ended in NaN for |A*A| of
+    # 1e-5, and float32 overflows for |A*A| of 1e16. So responses have unit mean square.
+    scale = math.sqrt(training.response_energy)
+    training, held_out = training.scaled(1 / scale), held_out.scaled(1 / scale)
+    start = None if start is None else start.scaled(1 / scale)
     fit = _Fit(training, held_out, model, options or LeastSquaresOptions(), progress, start)
-    return fit.run(seed, self_adjoint=self_adjoint)
+    fitted = fit.run(seed, self_adjoint=self_adjoint)
+    return replace(fitted, factors=fitted.factors.scaled(scale))
 
 
 class _Fit:

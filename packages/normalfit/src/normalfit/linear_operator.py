@@ -110,6 +110,22 @@ class LinearOperator(abc.ABC):
         return _checked_result("adjoint", self._adjoint(y), (len(y), *self.domain.shape))
 
 
+def check_operator(thing: object) -> None:
+    """Refuse what is no `LinearOperator`.
+
+    Raises
+    ------
+    InputError
+        It is none; the message says what makes one.
+    """
+    if not isinstance(thing, LinearOperator):
+        msg = (
+            f"operator must be a LinearOperator, got {type(thing).__name__}; "
+            "make one with normalfit.as_operator"
+        )
+        raise InputError(msg)
+
+
 class FunctionOperator(LinearOperator):
     """A linear operator made of two callables.
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from normalfit.energy import energy
 from normalfit.estimate import relative_error_estimate
-from normalfit.probe_set_error import energy, probe_set_error
+from normalfit.probe_set_error import probe_set_error
 from normalfit.probes import collect_responses, draw_probe, generator
 from normalfit.progress import no_progress
 from normalfit.random_patch import half_grid, random_patch

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, get_args
+from operator import index
+from typing import TYPE_CHECKING, Any, get_args
 
 from normalfit.errors import InputError
 from normalfit.lag_grid import Boundary, LagGrid
@@ -61,6 +62,12 @@ class Model:
     windows: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("terms", "lags", "windows"):
+            value = _whole(name, getattr(self, name))
+            if name == "terms" and isinstance(value, tuple):
+                msg = f"terms must be one whole number, got {value}"
+                raise InputError(msg)
+            object.__setattr__(self, name, value)
         if self.name not in MODELS:
             msg = f"model must be one of {', '.join(MODELS)}, got {self.name!r}"
             raise InputError(msg)
@@ -147,6 +154,17 @@ class Model:
                 f"got {self.tolerance} for {self.name}"
             )
             raise InputError(msg)
+
+
+def _whole(name: str, value: Any) -> int | tuple[int, ...] | None:  # noqa: ANN401
+    """Return one whole number, or one per axis, as Python has them; NumPy's are taken too."""
+    if value is None:
+        return None
+    try:
+        return tuple(index(n) for n in value) if hasattr(value, "__len__") else index(value)
+    except TypeError as error:
+        msg = f"{name} must be a whole number, or one per axis, got {value!r}"
+        raise InputError(msg) from error
 
 
 def _per_axis(name: str, value: int | tuple[int, ...], num_axes: int) -> tuple[int, ...]:

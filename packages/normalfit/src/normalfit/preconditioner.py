@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -119,7 +120,7 @@ def solve(
     factors
         As `preconditioner` takes them.
     b
-        ``(..., *shape)``.
+        ``(..., *shape)``; where the factors are wider or complex, so is the solution.
     ridge
         Positive, in the units of N.
     tolerance, iterations
@@ -131,9 +132,11 @@ def solve(
     InputError
         The factors are not symmetric and positive, or an argument is out of range.
     """
+    arrays = [array for array in (factors.kernel.values, factors.u) if array is not None]
+    dtype = reduce(torch.promote_types, [array.dtype for array in arrays], b.dtype)
     return conjugate_gradient(
         lambda x: factors(x) + ridge * x,
-        b,
+        b.to(dtype),
         iterations=iterations,
         tolerance=tolerance,
         precondition=_keep(factors, ridge, 0.0),

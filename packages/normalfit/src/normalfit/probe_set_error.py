@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
+from normalfit.energy import energy
 from normalfit.estimate import relative_error_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from normalfit.estimate import Estimate
     from normalfit.probes import ProbeSet
@@ -30,8 +31,3 @@ def probe_set_error(
         errors.append(energy(response - approximation(w)))
         references.append(energy(response))
     return relative_error_estimate(errors, references)
-
-
-def energy(x: torch.Tensor) -> float:
-    """Return ``|x|²``."""
-    return float(torch.linalg.vector_norm(x)) ** 2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import torch
 
+from normalfit.energy import energy
 from normalfit.errors import InputError
 from normalfit.progress import no_progress
 from normalfit.response_folder import LazyTensors
@@ -93,11 +94,16 @@ class ProbeSet:
         InputError
             It is zero: there is nothing to fit.
         """
-        total = sum(float(torch.linalg.vector_norm(response)) ** 2 for response in self.responses)
+        total = sum(energy(response) for response in self.responses)
         if total == 0:
             msg = f"operator must respond to at least one probe, got A*A w = 0 for {len(self)}"
             raise InputError(msg)
         return total / (len(self) * math.prod(self.shape))
+
+    def scaled(self, factor: float) -> ProbeSet:
+        """Return the set of ``factor · N``; a response is multiplied whenever it is asked for."""
+        responses = LazyTensors(lambda i: self.responses[i] * factor, len(self), self.shape)
+        return ProbeSet(self.probes, responses)
 
 
 def generator(seed: int, stream: Stream, index: int) -> torch.Generator:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from normalfit.errors import InputError
 from normalfit.fitted import HistoryPoint
 from normalfit.probe_set_error import probe_set_error
 
@@ -104,6 +105,11 @@ class Refinement:
             Whether this only tries a start.
         stage
             Whether more terms are to come, so that a coarse result will do.
+
+        Raises
+        ------
+        InputError
+            No sweep led to a finite error.
         """
         options = self._options
         limit = options.trial_sweeps if trial else options.sweeps
@@ -125,7 +131,12 @@ class Refinement:
                 best = Refined(terms, estimate, converged=False)
             if misses >= patience:
                 break
-        assert best is not None  # noqa: S101 - there is at least one sweep
+        if best is None:
+            msg = (
+                f"held-out error must be finite, got {error} after {count} sweeps; "
+                "fit in double precision, or with more probes"
+            )
+            raise InputError(msg)
         return Refined(best.terms, best.error, converged=misses >= patience)
 
     def go_on(self, sweep: Sweep, known: Refined) -> Refined:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import scipy.linalg
 import torch
 
+from normalfit.energy import energy
 from normalfit.errors import InputError
 from normalfit.probes import draw_probe
 from normalfit.progress import no_progress
@@ -91,7 +92,7 @@ def spectral_norm(
         q = q - diagonal[-1] * v
         for known in (v, previous):  # once more: where q is small, rounding is most of it
             q = q - torch.vdot(known.flatten(), q.flatten()) * known
-        off_diagonal.append(float(torch.linalg.vector_norm(q)))
+        off_diagonal.append(math.sqrt(energy(q)))
         value, residual = _largest_ritz_value(diagonal, off_diagonal[1:])
         progress("norm of A*A", iteration, max_iterations, f"{value:.4g}")
         values.append(value)
@@ -110,7 +111,11 @@ def _is_stable(values: list[float], tolerance: float) -> bool:
 def _largest_ritz_value(diagonal: list[float], off_diagonal: list[float]) -> tuple[float, float]:
     """Return the largest eigenvalue of the tridiagonal matrix and the residual of its vector."""
     if not math.isfinite(off_diagonal[-1]):
-        msg = f"operator must return finite values, got {diagonal[-1]} while its norm was estimated"
+        wrong = off_diagonal[-1] if math.isfinite(diagonal[-1]) else diagonal[-1]
+        msg = (
+            f"operator must return finite values, got {wrong} while its norm was estimated; "
+            "scale it if its values overflow"
+        )
         raise InputError(msg)
     last = len(diagonal) - 1
     values, vectors = scipy.linalg.eigh_tridiagonal(

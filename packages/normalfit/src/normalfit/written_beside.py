@@ -39,13 +39,19 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> None:
         raise InputError(msg)
 
 
-def check_outputs(*paths: Path | None) -> None:
+def check_outputs(*paths: Path | None, responses: str | Path | None = None) -> None:
     """Refuse outputs that could not be written, or that are one; None stands for no output.
+
+    Parameters
+    ----------
+    responses
+        A folder that the computation writes to before its outputs; it must lie apart from them.
 
     Raises
     ------
     InputError
-        As `check_output`, or two of them are the same.
+        As `check_output`, or two of them are the same, or `responses` is one, lies in one, or
+        contains one.
     """
     wanted = [path for path in paths if path is not None]
     for path in wanted:
@@ -53,6 +59,17 @@ def check_outputs(*paths: Path | None) -> None:
     if len({path.absolute() for path in wanted}) != len(wanted):
         msg = f"outputs must differ from each other, got {', '.join(map(str, wanted))}"
         raise InputError(msg)
+    if responses is None:
+        return
+    folder = Path(responses).resolve()
+    for path in wanted:
+        output = path.resolve()
+        if folder.is_relative_to(output) or output.is_relative_to(folder):
+            msg = (
+                f"responses must lie apart from the output {path}, got {responses}; "
+                "choose another folder"
+            )
+            raise InputError(msg)
 
 
 @contextmanager

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
 
 
 class FactorModule(torch.nn.Module):
@@ -31,19 +37,18 @@ class FactorModule(torch.nn.Module):
         arrays = {"kernel": factors.kernel.values, "u": factors.u, "v": factors.v}
         for name, array in arrays.items():
             self._complex[name] = array is not None and array.is_complex()
-            self.register_buffer(name, _real(array))
+            self.register_buffer(name, None if array is None else _buffer(array))
         self._cached: tuple[tuple[int, ...], Factors] | None = None
 
     @property
     def factors(self) -> Factors:
         """The factors, from the buffers as they are now; their spectra are kept between calls."""
         buffers = [self.kernel, self.u, self.v]
-        # a buffer that was replaced or written to makes the spectra stale
-        state = tuple(
-            -1 if b is None else hash((b.data_ptr(), b._version, b.dtype, b.device))
-            for b in buffers
-        )
-        if self._cached is None or self._cached[0] != state:
+        # a buffer that was replaced or written to makes the spectra stale; an inference tensor
+        # (a state dict that is assigned may bring one) cannot tell, so nothing is kept of it
+        untold = any(b is not None and b.is_inference() for b in buffers)
+        state = () if untold else tuple(-1 if b is None else _state(b) for b in buffers)
+        if untold or self._cached is None or self._cached[0] != state:
             kernel, u, v = (self._array(name) for name in ("kernel", "u", "v"))
             assert kernel is not None  # noqa: S101 - factors have one
             made = Factors(LagKernel(kernel, self._shape, self._boundary), u, v)
@@ -54,6 +59,11 @@ class FactorModule(torch.nn.Module):
         """Return ``B x``, shape ``(..., *shape)``."""
         return self.factors(x)
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """Move the buffers as torch does, but never to inference tensors."""
+        with torch.inference_mode(False):
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call] # torch says none
+
     def _array(self, name: str) -> torch.Tensor | None:
         buffer: torch.Tensor | None = getattr(self, name)
         if buffer is None or not self._complex[name]:
@@ -61,8 +71,12 @@ class FactorModule(torch.nn.Module):
         return torch.view_as_complex(buffer.contiguous())
 
 
-def _real(array: torch.Tensor | None) -> torch.Tensor | None:
-    """Return complex numbers as pairs of real ones."""
-    if array is None or not array.is_complex():
-        return array
-    return torch.view_as_real(array.resolve_conj())
+def _buffer(array: torch.Tensor) -> torch.Tensor:
+    """Return complex numbers as pairs of real ones, and no inference tensor."""
+    with torch.inference_mode(False):
+        array = array.clone() if array.is_inference() else array
+        return torch.view_as_real(array.resolve_conj()) if array.is_complex() else array
+
+
+def _state(buffer: torch.Tensor) -> int:
+    return hash((buffer.data_ptr(), buffer._version, buffer.dtype, buffer.device))

@@ -44,7 +44,7 @@ class FactorPhysics(LinearPhysics):  # type: ignore[misc] # deepinv publishes no
     Raises
     ------
     InputError
-        The factors are on another grid.
+        The factors are on another grid; later, images have other channels.
     """
 
     def __init__(self, operator: LinearOperator, factors: Factors, **options: Any) -> None:
@@ -70,6 +70,13 @@ class FactorPhysics(LinearPhysics):  # type: ignore[misc] # deepinv publishes no
         return self._image(self._normal(self._volume(x)))
 
     def _volume(self, x: torch.Tensor) -> torch.Tensor:
+        wanted = self._operator.domain.num_axes + 2
+        if x.ndim != wanted or x.shape[1] != self._channels:
+            msg = (
+                f"x must be (batch, {self._channels}, *{self._operator.domain.shape}), "
+                f"got {tuple(x.shape)}; fold other channels into the batch"
+            )
+            raise InputError(msg)
         return torch.complex(x[:, 0], x[:, 1]) if self._channels == 2 else x[:, 0]
 
     def _image(self, x: torch.Tensor) -> torch.Tensor:

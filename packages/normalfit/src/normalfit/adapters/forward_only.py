@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from normalfit.errors import InputError
+from normalfit.adapters.given_grid import given_grid
+from normalfit.errors import InputError, NormalfitError, told
 from normalfit.grid import Grid
 from normalfit.linear_operator import FunctionOperator
 
@@ -42,11 +43,11 @@ def from_forward(
     Raises
     ------
     InputError
-        ``forward(0)`` is no tensor, or not zero.
+        ``forward(0)`` is no tensor, or not zero, or `forward` refuses single precision.
     """
-    domain = shape if isinstance(shape, Grid) else Grid(tuple(shape))
+    domain = given_grid("shape", shape)
     dtype = torch.complex64 if is_complex else torch.float32
-    zero: Any = forward(torch.zeros(domain.shape, dtype=dtype, device=device))
+    zero = _called(forward, torch.zeros(domain.shape, dtype=dtype, device=device))
     if not isinstance(zero, torch.Tensor) or bool(zero.any()):
         got = "values that are not zero" if isinstance(zero, torch.Tensor) else type(zero).__name__
         msg = f"forward must be linear and return a tensor, got {got} for zeros"
@@ -56,7 +57,9 @@ def from_forward(
         # a real volume may have complex measurements, and complex ones real measurements
         precision = y.real.dtype
         x_dtype = precision.to_complex() if is_complex else precision
-        with torch.enable_grad():
+        # in inference mode no gradient is recorded, even where it is asked for
+        with torch.inference_mode(False), torch.enable_grad():
+            y = y.clone() if y.is_inference() else y
             x = torch.zeros(domain.shape, dtype=x_dtype, device=y.device, requires_grad=True)
             predicted = forward(x)
             if not predicted.requires_grad:
@@ -68,3 +71,17 @@ def from_forward(
     return FunctionOperator(
         domain, Grid(tuple(zero.shape)), forward, adjoint, is_complex=is_complex
     )
+
+
+def _called(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Any:
+    """Call a function of the user's; what it raises is for the user to mend."""
+    try:
+        return forward(x)
+    except (NormalfitError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        msg = (
+            f"forward must take {x.dtype} volumes of shape {tuple(x.shape)}, got {told(error)}; "
+            "convert them inside"
+        )
+        raise InputError(msg) from error

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from normalfit.adapters.given_grid import given_grid
 from normalfit.adapters.host_arrays import on_host
 from normalfit.errors import InputError
-from normalfit.grid import Grid
 from normalfit.linear_operator import FunctionOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from normalfit.grid import Grid
     from normalfit.linear_operator import LinearOperator
 
 _DOMAIN_NAMES = ("dims", "vshape")  # PyLops, ASTRA's OpTomo
@@ -23,12 +23,15 @@ _RANGE_NAMES = ("dimsd", "sshape")
 
 def from_matrix(
     matrix: Any,
-    shape: Sequence[int] | None = None,
-    range_shape: Sequence[int] | None = None,
+    shape: Sequence[int] | Grid | None = None,
+    range_shape: Sequence[int] | Grid | None = None,
     *,
     has_exact_adjoint: bool = True,
 ) -> LinearOperator:
     """Return ``A`` of something that multiplies vectors.
+
+    PyLops' operators from real volumes to complex measurements, as `FFT2D` with ``real=True``,
+    cost one application of their adjoint to be told from complex ones.
 
     Parameters
     ----------
@@ -36,15 +39,16 @@ def from_matrix(
         ``(measurements, samples)``: a NumPy, SciPy sparse or torch matrix, or anything with
         `matvec` and `rmatvec`: SciPy's `LinearOperator`, PyLops' operators, ASTRA's `OpTomo`.
     shape, range_shape
-        Of volumes and measurements. None: PyLops' `dims` and `dimsd`, OpTomo's `vshape` and
-        `sshape`, and otherwise one axis.
+        Of volumes and measurements, or their grids. None: PyLops' `dims` and `dimsd`, OpTomo's
+        `vshape` and `sshape`, and otherwise one axis.
     has_exact_adjoint
         Whether `rmatvec` is the exact adjoint (not for ASTRA's 3-D projectors).
 
     Raises
     ------
     InputError
-        It does not multiply vectors, or a shape has another number of samples.
+        It does not multiply vectors, a shape has another number of samples, or it is linear
+        over the real numbers alone on complex volumes (PyLops' `Real`, `Imag`, `Conj`).
     """
     matvec, rmatvec = _products(matrix)
     rows, columns = (int(n) for n in matrix.shape)
@@ -71,7 +75,7 @@ def _products(matrix: Any) -> tuple[Any, Any]:
     if callable(getattr(matrix, "matvec", None)) and callable(getattr(matrix, "rmatvec", None)):
         return matrix.matvec, matrix.rmatvec
     if hasattr(matrix, "resolve_conj"):  # a tensor
-        matrix = matrix.detach().resolve_conj().cpu().numpy()
+        matrix = _host_matrix(matrix)
     if len(getattr(matrix, "shape", ())) != 2 or not hasattr(matrix, "conj"):
         msg = (
             "matrix must have two axes, or the methods matvec and rmatvec, got "
@@ -82,23 +86,46 @@ def _products(matrix: Any) -> tuple[Any, Any]:
     return (lambda x: matrix @ x), (lambda y: transposed @ y)
 
 
+def _host_matrix(matrix: Any) -> Any:
+    try:
+        return matrix.detach().resolve_conj().cpu().numpy()
+    except (TypeError, RuntimeError) as error:
+        msg = (
+            "matrix must be dense and of a dtype that NumPy has, got a tensor of "
+            f"{matrix.layout} and {matrix.dtype}; convert it, sparse ones to scipy.sparse"
+        )
+        raise InputError(msg) from error
+
+
 def _is_complex(matrix: Any) -> bool:
+    """Return whether volumes are complex; PyLops' dtype may be that of the measurements alone."""
     if hasattr(matrix, "resolve_conj"):
         return bool(matrix.is_complex())
-    return np.issubdtype(np.dtype(matrix.dtype), np.complexfloating)
+    dtype = np.dtype(matrix.dtype)
+    if not np.issubdtype(dtype, np.complexfloating):
+        return False
+    if getattr(matrix, "clinear", True):
+        return True
+    if np.iscomplexobj(matrix.rmatvec(np.zeros(int(matrix.shape[0]), dtype))):
+        msg = (
+            "operator must be linear over the complex numbers, or map real volumes, got "
+            f"{type(matrix).__name__} with clinear False"
+        )
+        raise InputError(msg)
+    return False
 
 
 def _grid(
     name: str,
-    wanted: Sequence[int] | None,
+    wanted: Sequence[int] | Grid | None,
     matrix: Any,
     attributes: Sequence[str],
     samples: int,
 ) -> Grid:
     found = [getattr(matrix, a) for a in attributes if getattr(matrix, a, None) is not None]
     chosen = wanted if wanted is not None else found[0] if found else (samples,)
-    shape = tuple(int(n) for n in chosen)
-    if math.prod(shape) != samples:
-        msg = f"{name} must have the {samples} samples of the matrix, got {shape}"
+    grid = given_grid(name, chosen)
+    if grid.num_samples != samples:
+        msg = f"{name} must have the {samples} samples of the matrix, got {grid.shape}"
         raise InputError(msg)
-    return Grid(shape)
+    return grid

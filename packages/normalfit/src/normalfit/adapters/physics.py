@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from normalfit.adapters.given_grid import given_grid
 from normalfit.errors import InputError
 from normalfit.grid import Grid
 from normalfit.linear_operator import FunctionOperator
@@ -42,11 +43,11 @@ def from_physics(
     InputError
         There are other numbers of channels, measurements that are no tensor, or of a batch.
     """
-    channels, volume = int(shape[0]), tuple(int(n) for n in shape[1:])
+    channels, *volume = given_grid("shape", shape).shape
     if channels not in (1, 2) or not volume:
         msg = (
             "shape must be (channels, *volume) with one channel, or two for real and imaginary "
-            f"part, got {tuple(shape)}"
+            f"part, got {(channels, *volume)}"
         )
         raise InputError(msg)
     is_complex = channels == 2
@@ -67,7 +68,7 @@ def from_physics(
         return _unpaired(x) if is_complex else x[:, 0]
 
     return FunctionOperator(
-        Grid(volume),
+        Grid(tuple(volume)),
         Grid(measured),
         forward,
         adjoint,

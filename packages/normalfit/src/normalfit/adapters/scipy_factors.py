@@ -9,6 +9,8 @@ import numpy as np
 import scipy.sparse.linalg
 import torch
 
+from normalfit.errors import InputError
+
 if TYPE_CHECKING:
     from normalfit.factors import Factors
 
@@ -17,7 +19,20 @@ def as_scipy(factors: Factors) -> scipy.sparse.linalg.LinearOperator:
     """Return ``B`` as a square SciPy operator on flat vectors (C order), with its adjoint.
 
     Vectors are computed in the factors' dtype, on their device.
+
+    Raises
+    ------
+    InputError
+        The factors have batch axes.
     """
+    images = [image for image in (factors.u, factors.v) if image is not None]
+    for array in (factors.kernel.values, *images):
+        if array.ndim > len(factors.shape) + 1:
+            msg = (
+                "factors must have no batch axes before the terms, "
+                f"got an array of shape {tuple(array.shape)}; make an operator of each"
+            )
+            raise InputError(msg)
     samples = math.prod(factors.shape)
 
     def apply(adjoint: bool, x: np.ndarray) -> np.ndarray:
