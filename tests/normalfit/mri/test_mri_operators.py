@@ -150,6 +150,7 @@ def test_pipe_density_makes_the_spread_even(pattern):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("hybrid_axis", [None, 0])
 def test_cartesian_on_the_gpu_is_that_on_the_cpu(hybrid_axis):
     operator = cartesian(hybrid_axis=hybrid_axis)
@@ -166,6 +167,7 @@ def test_cartesian_on_the_gpu_is_that_on_the_cpu(hybrid_axis):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_noncartesian_on_the_gpu_is_that_on_the_cpu():
     pytest.importorskip("cufinufft")
     operator = stack_of_stars()
@@ -175,6 +177,7 @@ def test_noncartesian_on_the_gpu_is_that_on_the_cpu():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_complex_fits_run_on_the_gpu():
     result = fit(cartesian(), model="multicoil", terms=2, probes=4, evaluation=4, device="cuda")
     assert result.factors.device.type == "cuda"

@@ -33,7 +33,8 @@ def test_document_rebuilds_the_spec_without_its_files(case, write_spec, tmp_path
 def test_rebuilt_operator_is_the_same_bit_for_bit(case, write_spec):
     spec = load_spec(write_spec(*case))
     operators = [s.build("numba") for s in (spec, spec_from_document(spec.document(), spec.arrays))]
-    x = torch.rand(operators[0].domain.shape, generator=torch.Generator().manual_seed(0))
+    dtype, shape = operators[0].probe_dtype, operators[0].domain.shape
+    x = torch.rand(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
     assert torch.equal(operators[0].forward(x), operators[1].forward(x))
 
 

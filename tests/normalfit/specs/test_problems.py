@@ -68,7 +68,10 @@ def test_problems_of_files_are_listed_with_the_others(cases, write_spec):
 @pytest.mark.parametrize("kind", ["cone", None, 3, ["cone_beam"]])
 def test_kind_must_be_known(kind):
     got = "nothing" if kind is None else repr(kind)
-    known = "cone_beam, parallel_beam, deconvolution, inpainting, python"
+    known = (
+        "cone_beam, parallel_beam, deconvolution, inpainting, multicoil_mri, noncartesian_mri, "
+        "python"
+    )
     assert refusal_of({"kind": kind}) == f"stored operator: kind: must be one of {known}, got {got}"
 
 

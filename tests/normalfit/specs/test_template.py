@@ -37,6 +37,9 @@ def test_cone_beam_template_is_the_promised_size(tmp_path):
 
 
 def test_unknown_kind_lists_the_known_ones():
-    known = "cone_beam, deconvolution, inpainting, parallel_beam, python"
+    known = (
+        "cone_beam, deconvolution, inpainting, multicoil_mri, noncartesian_mri, parallel_beam, "
+        "python"
+    )
     with pytest.raises(InputError, match=f"kind must be one of {known}, got 'mri'"):
         template("mri")

@@ -24,15 +24,21 @@ from partunroll.smooth_phase import smooth_phase
 from partunroll.undersampling import undersample
 
 
+def built(path) -> MulticoilMRI:
+    operator = load_spec(path).build()
+    assert isinstance(operator, MulticoilMRI)
+    return operator
+
+
 def test_samples_are_complex_and_have_noise_only_where_measured(scan):
     store = DataStore.open(scan / "data.zarr")
-    spec = load_spec(scan / "r5.yaml")
-    operator = spec.build()
+    operator = built(scan / "r5.yaml")
     (sample,) = [s for s in store.split("validation") if s.operator == "r5"]
     y, x = (torch.from_numpy(store.read(sample.id, n)) for n in ("measurements", "reference"))
     assert y.dtype == x.dtype == torch.complex64
     mask = operator.mask.expand(operator.domain.shape)
     assert not y[:, ~mask].any()
+    assert sample.relative_residual is not None
     assert 0.02 < sample.relative_residual < 0.2  # noise, and what the coarser grid cannot show
     assert sample.inverse_crime is False
     residual = torch.from_numpy(store.read(sample.id, "residual_backprojection"))
@@ -81,7 +87,7 @@ def test_the_finer_scan_is_the_same_scan(shape, hybrid_axis):
 
 
 def test_undersampling_keeps_the_mask_and_combines_the_coils(scan):
-    operator = load_spec(scan / "r3.yaml").build()
+    operator = built(scan / "r3.yaml")
     x = torch.randn(operator.domain.shape, dtype=torch.complex64)
     full = MulticoilMRI(operator.domain, operator.coil_maps, torch.ones_like(operator.mask))
     parts = undersample(operator, full.forward(x))
@@ -92,8 +98,7 @@ def test_undersampling_keeps_the_mask_and_combines_the_coils(scan):
 
 
 def test_full_kspace_is_prepared_with_its_own_reference(scan, tmp_path):
-    spec = load_spec(scan / "r3.yaml")
-    operator = spec.build()
+    spec, operator = load_spec(scan / "r3.yaml"), built(scan / "r3.yaml")
     full = MulticoilMRI(operator.domain, operator.coil_maps, torch.ones_like(operator.mask))
     x = torch.randn(operator.domain.shape, dtype=torch.complex64)
     np.save(tmp_path / "full.npy", full.forward(x).numpy())
@@ -101,6 +106,8 @@ def test_full_kspace_is_prepared_with_its_own_reference(scan, tmp_path):
     store = DataStore.open(tmp_path / "d.zarr")
     (sample,) = store.samples
     assert sample.split == "train"
+    assert sample.relative_residual is not None
+    assert sample.intensity_per_mm is not None
     assert sample.relative_residual < 1e-5
     scaled = torch.from_numpy(store.read(sample.id, "reference")) * sample.intensity_per_mm
     torch.testing.assert_close(scaled, x, rtol=1e-4, atol=1e-4)
@@ -145,8 +152,7 @@ def test_maps_masks_and_compressed_kspace_are_files_for_an_operator(scan, tmp_pa
         "mask_file": "mask.npy",
     }
     (tmp_path / "op.yaml").write_text(yaml.safe_dump(document))
-    operator = load_spec(tmp_path / "op.yaml").build()
-    truth = load_spec(scan / "r3.yaml").build()
+    operator, truth = built(tmp_path / "op.yaml"), built(scan / "r3.yaml")
     assert (operator.mask == truth.mask.expand(truth.domain.shape)).all()
     assert "3 of 4 coils" in compressed_to_file(kspace, tmp_path / "three.npy", coils=3)
     assert np.load(tmp_path / "three.npy").shape == (3, 12, 16, 14)

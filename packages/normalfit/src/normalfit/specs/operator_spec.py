@@ -144,9 +144,9 @@ def spec_from_document(
     place = "stored operator"
     config_class = _config_class(document, place)
     keys = [k for k in config_class.file_keys if isinstance(document.get(k), str)]
-    keys += [k for k in config_class.generated_keys if document.get(k) is not None]
     problems = [Problem(k, "must come with its array, got none") for k in keys if k not in arrays]
-    present = {key: arrays[key] for key in keys if key in arrays}
+    # generated arrays that are missing are made anew; the fingerprint tells if they changed
+    present = {k: arrays[k] for k in (*keys, *config_class.generated_keys) if k in arrays}
     return _checked(document, present, problems, place, None)
 
 
