@@ -1,6 +1,6 @@
 """Factors precondition conjugate gradients: at most half of the iterations on parallel beam.
 
-    uv run benchmarks/preconditioned_cg.py [--size 128] [--cone-size 48] [--probes 32]
+    uv run benchmarks/preconditioned_cg.py [--size 128] [--cone-size 48] [--probes 128]
 
 Solves ``(A*A + ridge I) x = A*y`` with the exact A*A, with and without the preconditioner made
 of symmetric factors (`normalfit.preconditioner`), to a relative residual of 1e-4. y are noisy
@@ -238,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=128, help="voxels along x and y, parallel")
     parser.add_argument("--cone-size", type=int, default=48, help="voxels along each axis, cone")
-    parser.add_argument("--probes", type=int, default=32)
+    parser.add_argument("--probes", type=int, default=128)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path, default=RESULTS / "preconditioned_cg")
     arguments = parser.parse_args()
