@@ -21,6 +21,8 @@ STEP_SIZES = (0.7, 0.5, 0.9, 0.6, 0.8)
 class SmallNetwork(nn.Module):
     """A network whose prior looks one voxel around: a convolution and a nonlinearity."""
 
+    cg_iterations = 0
+
     def __init__(self):
         super().__init__()
         self.weight = torch.randn(1, 1, 3, 3, generator=torch.Generator().manual_seed(5)) * 0.3

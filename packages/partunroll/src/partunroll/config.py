@@ -23,6 +23,7 @@ from partunroll.noise import MAX_PHOTONS
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch takes
 PatchShape = Count | tuple[Count, ...]
+LARGEST_STEP_SIZE = 2.0  # of a gradient step that is stable for every spectrum in [0, 1]
 
 
 class _Section(BaseModel):
@@ -56,8 +57,20 @@ class UnrolledConfig(_Section):
     kind: Literal["unrolled"] = "unrolled"
     iterations: int = Field(4, ge=1)
     # in units where the norm of A*A is 1; small ones move little where its eigenvalues are small
-    initial_step_size: float = Field(1.8, gt=0, lt=2)
+    initial_step_size: float = Field(1.8, gt=0, lt=1e4)  # below 2 for gradient steps
+    # 0: gradient steps; more: proximal steps (remark 4.1), solved by as many applications of B
+    cg_iterations: int = Field(0, ge=0)
     prior: PriorConfig = PriorConfig()
+
+    @model_validator(mode="after")
+    def _stable(self) -> UnrolledConfig:
+        if not self.cg_iterations and self.initial_step_size >= LARGEST_STEP_SIZE:
+            msg = (
+                f"initial_step_size must be below {LARGEST_STEP_SIZE:g} for gradient steps, got "
+                f"{self.initial_step_size:g}"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class PostProcessingConfig(_Section):

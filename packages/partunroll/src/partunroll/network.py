@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from partunroll.config import UnrolledConfig
+from partunroll.config import LARGEST_STEP_SIZE, UnrolledConfig
 from partunroll.patch_gradient import PatchProblem
 from partunroll.prior import DRUNetPrior
+from partunroll.proximal_step import proximal_direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from partunroll.config import NetworkConfig, PostProcessingConfig
-
-LARGEST_STEP_SIZE = 2.0  # of a gradient step that is stable for every spectrum in [0, 1]
 
 
 class UnrolledNetwork(nn.Module):
@@ -26,23 +25,31 @@ class UnrolledNetwork(nn.Module):
     same for every operator. Step sizes are learned in (0, 2), where a gradient step expands
     nothing. A patch meets eigenvalues far below 1 only, so training sees no harm in larger ones,
     but on the whole volume they blow up the lowest frequencies (patches of 32³ in 96³, cone beam:
-    from 2.5 on, stage 1 raised the residual tenfold in three iterations).
+    from 2.5 on, stage 1 raised the residual tenfold in three iterations). With `cg_iterations` the
+    steps are proximal ones (remark 4.1), stable for every positive step size; MRI wants them, whose
+    spectrum gradient steps are slow on.
 
     Parameters
     ----------
     config
-        Number of iterations, initial step size, prior.
+        Number of iterations, initial step size, kind of steps, prior.
     """
 
     def __init__(self, config: UnrolledConfig) -> None:
         super().__init__()
         self.prior = DRUNetPrior(config.prior)
-        initial = torch.full((config.iterations,), config.initial_step_size / LARGEST_STEP_SIZE)
-        self.step_size_logits = nn.Parameter(initial.logit())
+        self.cg_iterations = config.cg_iterations
+        initial = torch.full((config.iterations,), config.initial_step_size)
+        if self.cg_iterations:
+            self.step_size_logits = nn.Parameter(initial.log())
+        else:
+            self.step_size_logits = nn.Parameter((initial / LARGEST_STEP_SIZE).logit())
 
     @property
     def step_sizes(self) -> torch.Tensor:
-        """The learned step sizes η, one per iteration, in (0, 2)."""
+        """The learned step sizes η, one per iteration; in (0, 2) for gradient steps."""
+        if self.cg_iterations:
+            return self.step_size_logits.exp()
         return LARGEST_STEP_SIZE * self.step_size_logits.sigmoid()
 
     def forward(
@@ -65,7 +72,7 @@ class UnrolledNetwork(nn.Module):
         problem = PatchProblem(initial_estimate, initial_gradient, normal)
         x = initial_estimate
         for step_size in self.step_sizes:
-            x = self.prior(data_step(x, step_size, problem))
+            x = self.prior(data_step(x, step_size, problem, self.cg_iterations))
         return x
 
 
@@ -76,6 +83,7 @@ class PostProcessingNetwork(nn.Module):
     """
 
     step_sizes: torch.Tensor
+    cg_iterations = 0
 
     def __init__(self, config: PostProcessingConfig) -> None:
         super().__init__()
@@ -102,8 +110,16 @@ def build_network(config: NetworkConfig) -> Network:
     return PostProcessingNetwork(config)
 
 
-def data_step(x: torch.Tensor, step_size: torch.Tensor, problem: PatchProblem) -> torch.Tensor:
-    """Return ``x − η g(x)`` in float32, whatever autocast says: FFTs have no half precision."""
+def data_step(
+    x: torch.Tensor, step_size: torch.Tensor, problem: PatchProblem, cg_iterations: int = 0
+) -> torch.Tensor:
+    """Return ``x − η (I + ηB)⁻¹ g(x)``, without CG iterations ``x − η g(x)``.
+
+    In float32, whatever autocast says: FFTs have no half precision.
+    """
     with torch.autocast(x.device.type, enabled=False):
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        return x - step_size * problem.gradient(x)
+        gradient = problem.gradient(x)
+        return x - step_size * proximal_direction(
+            problem.normal, gradient, step_size, cg_iterations
+        )

@@ -71,6 +71,10 @@ class VolumeProblem:
             raise InputError(msg)
         return self.factors.to(self.initial_estimate.device).scaled(1 / self.norm)
 
+    def scaled_normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the exact ``A*A x``, divided by the norm."""
+        return self.operator.normal(x) / self.norm
+
     def residual(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``y − A x``."""
         return self.measurements - self.operator.forward(x)
