@@ -122,7 +122,7 @@ class ConeBeamScan:
 
 @dataclass(frozen=True)
 class MRIScan:
-    """A Cartesian scan with a birdcage, the first axis read out.
+    """A Cartesian scan with a birdcage, in hybrid space: the first axis is transformed already.
 
     Parameters
     ----------
@@ -160,6 +160,7 @@ class MRIScan:
             "acceleration": self.acceleration,
             "calibration": self.calibration,
             "readout_axis": 0,
+            "hybrid": True,
         }
 
     def words(self, num_voxels: int) -> tuple[str, str]:

@@ -26,7 +26,7 @@ class DemoSettings:
         As for `made_object`: the grid could not show finer parts.
     probes
         Applications of A*A that the factors are fitted to; MRI needs none.
-    steps, learning_rate, batch, patch, iterations, step_size
+    steps, learning_rate, batch, patch, iterations, step_size, cg_iterations
         As in `TrainConfig`; the post-processing network gets the same steps.
     validate_every
         Steps between validations.
@@ -46,6 +46,7 @@ class DemoSettings:
     iterations: int
     step_size: float
     validate_every: int
+    cg_iterations: int = 0
 
     def operator_yaml(self) -> str:
         """Return the operator."""
@@ -53,7 +54,11 @@ class DemoSettings:
 
     def train_config(self, kind: str, seed: int, device: str) -> TrainConfig:
         """Return the training configuration of the network of a `kind`."""
-        unrolled = {"iterations": self.iterations, "initial_step_size": self.step_size}
+        unrolled = {
+            "iterations": self.iterations,
+            "initial_step_size": self.step_size,
+            "cg_iterations": self.cg_iterations,
+        }
         return load_config(
             None,
             {
@@ -107,5 +112,11 @@ QUICK = DemoSettings(
 _MRI = MRIScan(num_coils=8, acceleration=5, calibration=8, relative_noise=0.02)
 
 # CT and MRI; the quick ones only check the plumbing
-STANDARDS = {"ct": STANDARD, "mri": replace(STANDARD, scan=_MRI)}
-QUICKS = {"ct": QUICK, "mri": replace(QUICK, scan=_MRI)}
+_PROXIMAL = {"scan": _MRI, "step_size": 20.0, "cg_iterations": 4}
+STANDARDS = {
+    "ct": STANDARD,
+    "mri": replace(
+        STANDARD, **_PROXIMAL, num_voxels=32, patch=24, steps=400, validate_every=200, smallest=0.1
+    ),
+}
+QUICKS = {"ct": QUICK, "mri": replace(QUICK, **_PROXIMAL)}
