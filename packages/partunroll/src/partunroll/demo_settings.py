@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import yaml
 
@@ -112,7 +113,7 @@ QUICK = DemoSettings(
 _MRI = MRIScan(num_coils=8, acceleration=5, calibration=8, relative_noise=0.02)
 
 # CT and MRI; the quick ones only check the plumbing
-_PROXIMAL = {"scan": _MRI, "step_size": 20.0, "cg_iterations": 4}
+_PROXIMAL: dict[str, Any] = {"scan": _MRI, "step_size": 20.0, "cg_iterations": 4}
 STANDARDS = {
     "ct": STANDARD,
     "mri": replace(
