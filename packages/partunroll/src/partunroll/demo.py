@@ -126,11 +126,10 @@ class _Chain:
             fit_to_file(
                 self.spec,
                 self.factors,
-                probes=self.settings.probes,
                 device=self.device,
                 command="partunroll demo",
                 progress=self.progress,
-                **self.settings.scan.fit_options,
+                **self.settings.scan.fit_options(self.settings.probes),
             )
         return open_factors(self.factors)
 

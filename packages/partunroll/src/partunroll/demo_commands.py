@@ -60,8 +60,8 @@ def demo_commands(
         made = ("-o", here / f"{name}.npy", *where)
         return _line(f"partunroll {command}", *options, *measured, *made)
 
-    method = settings.scan.fit_options.get("method")
-    how = ("--probes", settings.probes) if method is None else ("--method", method)
+    chosen = settings.scan.fit_options(settings.probes)
+    how = (part for name, value in chosen.items() for part in (f"--{name}", value))
     fitted = (*how, *where, "-o", here / "factors.zarr")
     total = settings.train + settings.validation
     return (

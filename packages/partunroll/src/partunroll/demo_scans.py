@@ -51,9 +51,8 @@ class Scan(Protocol):
     def simulate_options(self) -> tuple[object, ...]:
         """The same as options of `partunroll simulate`."""
 
-    @property
-    def fit_options(self) -> Mapping[str, Any]:
-        """Arguments of `fit_to_file` beside the probes."""
+    def fit_options(self, probes: int) -> Mapping[str, Any]:
+        """Return arguments of `fit_to_file`, which are options of `normalfit fit` too."""
 
     def operator_document(self, num_voxels: int) -> dict[str, Any]:
         """Return the operator of a cube of voxels."""
@@ -88,9 +87,8 @@ class ConeBeamScan:
     def simulate_options(self) -> tuple[object, ...]:
         return "--photons", self.photons
 
-    @property
-    def fit_options(self) -> Mapping[str, Any]:
-        return {}
+    def fit_options(self, probes: int) -> Mapping[str, Any]:
+        return {"probes": probes}
 
     def operator_document(self, num_voxels: int) -> dict[str, Any]:
         n = num_voxels
@@ -147,8 +145,8 @@ class MRIScan:
     def simulate_options(self) -> tuple[object, ...]:
         return "--relative-noise", self.relative_noise
 
-    @property
-    def fit_options(self) -> Mapping[str, Any]:
+    def fit_options(self, probes: int) -> Mapping[str, Any]:
+        del probes
         return {"method": "direct"}
 
     def operator_document(self, num_voxels: int) -> dict[str, Any]:
