@@ -8,10 +8,11 @@ a smooth random phase and 2 % noise. Without files, made objects are trained on 
 the volumes of --test are never trained on. Figures are of magnitudes, the mean over the test
 volumes, for each R.
 
-Networks have a 2-D DRUNet and proximal data steps (remark 4.1). Rows: zero-filled, CG-SENSE, TV, post-processing, the unrolled network on whole slices with the
-exact A*A (hybrid space separates them), and ours on patches with the exact A*A and with factors of
-1, 2, 4 and all virtual coils, by stages 1 and 2. The claim: ours with all virtual coils is not
-below post-processing by more than the larger of both differences between the seeds.
+Networks have a 2-D DRUNet and proximal data steps (remark 4.1). Rows: zero-filled, CG-SENSE, TV,
+post-processing, the unrolled network on whole slices with the exact A*A (hybrid space separates
+them), and ours on patches with the exact A*A and with factors of 1, 2, 4 and all virtual coils, by
+stages 1 and 2. The claim: ours with all virtual coils is not below post-processing by more than the
+larger of both differences between the seeds.
 """
 
 from __future__ import annotations
