@@ -71,7 +71,7 @@ def test_calibration_has_its_centre_at_the_zero_frequency():
     ("arguments", "words"),
     [
         (((32, 32), "poisson-disc", 10, 20), "room for 102 samples"),
-        (((32,), "poisson-disc", 4, 0), "two axes"),
+        (((32,), "poisson-disc", 4, 0), "two phase-encoding axes"),
         (((32, 32), "uniform", 2.5, 0), "whole number"),
         (((32, 32), "random", 0.5, 0), "between 1 and 1024"),
         (((32, 32), "stripes", 2, 0), "one of"),

@@ -134,9 +134,27 @@ def test_kspace_is_read_from_h5_and_cfl(tmp_path):
     (tmp_path / "scan.hdr").write_text("# Dimensions\n5 4 3 2 1 1\n")
     kspace.tofile(tmp_path / "scan.cfl")  # C order of the reversed axes is Fortran order
     np.testing.assert_array_equal(read_array(tmp_path / "scan.cfl", ()).values, kspace)
+    (tmp_path / "scan.hdr").write_text("# Dimensions\n5 4 6 1\n")  # one coil keeps its axis
+    assert read_array(tmp_path / "scan.cfl", ()).values.shape == (1, 6, 4, 5)
     (tmp_path / "scan.hdr").write_text("# Dimensions\n5 4 3 3\n")
     with pytest.raises(InputError, match="180 values as its header says, got 120"):
         read_array(tmp_path / "scan.cfl", ())
+
+
+def test_the_mask_of_hybrid_data_has_no_hybrid_axis(tmp_path):
+    kspace = np.zeros((2, 3, 4, 5), np.complex64)
+    kspace[:, :, 1::2] = 1
+    np.save(tmp_path / "k.npy", kspace)
+    sampling_mask_to_file(tmp_path / "k.npy", tmp_path / "m.npy", hybrid_axis=0)
+    np.testing.assert_array_equal(np.load(tmp_path / "m.npy"), (kspace != 0)[0, 0])
+
+
+def test_one_slice_of_bart_is_an_image(tmp_path):
+    np.random.default_rng(0).standard_normal(2 * 2 * 8 * 9).astype("f4").tofile(tmp_path / "s.cfl")
+    (tmp_path / "s.hdr").write_text("# Dimensions\n9 8 1 2\n")
+    assert "2 coil maps of 8 × 9" in coil_maps_to_file(
+        tmp_path / "s.cfl", tmp_path / "maps.npy", calibration=4
+    )
 
 
 def test_maps_masks_and_compressed_kspace_are_files_for_an_operator(scan, tmp_path):

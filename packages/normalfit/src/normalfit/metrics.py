@@ -103,7 +103,9 @@ def patch_error(
         w = draw_probe(
             patch_shape, seed=seed, stream=streams[0], index=index, device=device, dtype=dtype
         )
-        response = operator.restricted(patch).normal(w)
+        restricted = operator.restricted(patch)
+        # not its `normal`: of MRI that is factors itself
+        response = restricted.adjoint(restricted.forward(w))
         errors.append(energy(response - restrict(factors, patch)(w)))
         references.append(energy(response))
         progress("patches", index + 1, probes, "")

@@ -150,9 +150,11 @@ def _read_cfl(text: str, keys: Sequence[str]) -> StoredArray:
     if values.size != np.prod(dimensions):
         msg = f"{text} must hold {np.prod(dimensions)} values as its header says, got {values.size}"
         raise InputError(msg)
-    # (x, y, z, coil, …) in Fortran order is (…, coil, z, y, x) in C order
-    shape = [n for n in reversed(dimensions) if n > 1]
-    return StoredArray(values.reshape(shape or [1]), {})
+    # (x, y, z, coil, …) in Fortran order is (…, coil, z, y, x) in C order; beyond those four BART
+    # writes ones, which say nothing
+    later = [n for n in dimensions[4:] if n > 1]
+    first = [*dimensions[:4], *[1] * (4 - len(dimensions))]
+    return StoredArray(values.reshape([*reversed(later), *reversed(first)]), {})
 
 
 def _read_nifti(text: str, keys: Sequence[str]) -> StoredArray:

@@ -24,7 +24,7 @@ from partunroll.baselines import (
 from partunroll.errors import InputError
 from partunroll.scan import check_fingerprint
 from partunroll.undersampling import check_sampled
-from partunroll.volume_file import read_measurements
+from partunroll.volume_file import of_shape, read_measurements
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,10 +122,8 @@ def baseline_to_file(
     file = read_measurements(measurements)
     check_fingerprint("measurements", file.attributes, spec)
     operator = spec.build()
-    y = torch.from_numpy(file.values).to(target)
-    if tuple(y.shape) != operator.range.shape:
-        msg = f"measurements must have the operator's shape {operator.range.shape}, "
-        raise InputError(msg + f"got {tuple(y.shape)}")
+    values = of_shape("measurements", file.values, operator.range.shape)
+    y = torch.from_numpy(values).to(target)
     check_sampled(operator, y)
     started = time.perf_counter()
     x, method = _reconstructed(name, operator, y, weight, iterations, factors, spec)

@@ -133,6 +133,9 @@ def total_variation(
     if not 0 <= weight < math.inf:
         msg = f"weight must be zero or more, got {weight}"
         raise InputError(msg)
+    if not norm > 0:
+        msg = f"norm must be positive, got {norm}"
+        raise InputError(msg)
     if operator.domain.num_axes not in (2, 3):
         msg = f"tv must have volumes of 2 or 3 axes, got {operator.domain.num_axes}"
         raise InputError(msg)

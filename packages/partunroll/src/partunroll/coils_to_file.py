@@ -46,9 +46,7 @@ def coil_maps_to_file(
     _check_npy(output)
     values = _read_kspace(kspace)
     num_axes = values.ndim - 1
-    if hybrid_axis is not None and hybrid_axis >= num_axes:
-        msg = f"hybrid_axis must be below {num_axes}, got {hybrid_axis}"
-        raise InputError(msg)
+    _check_axis(hybrid_axis, num_axes)
     axes = tuple(axis for axis in range(num_axes) if axis != hybrid_axis)
     maps = estimate_coil_maps(values, calibration, method=method, axes=axes)
     save_array(output, maps.numpy(), {})
@@ -59,8 +57,12 @@ def coil_maps_to_file(
     )
 
 
-def sampling_mask_to_file(kspace: Path | str, output: Path) -> str:
+def sampling_mask_to_file(
+    kspace: Path | str, output: Path, *, hybrid_axis: int | None = None
+) -> str:
     """Write the mask of what is not zero in any coil; returns the acceleration, in words.
+
+    Along a hybrid axis, which is in image space, the mask is one for all, and loses that axis.
 
     Raises
     ------
@@ -68,7 +70,10 @@ def sampling_mask_to_file(kspace: Path | str, output: Path) -> str:
         Files do not meet their requirements, or all is zero.
     """
     _check_npy(output)
-    measured = (_read_kspace(kspace) != 0).any(0).numpy()
+    values = _read_kspace(kspace)
+    _check_axis(hybrid_axis, values.ndim - 1)
+    sampled = (values != 0).any(0)
+    measured = (sampled if hybrid_axis is None else sampled.any(hybrid_axis)).numpy()
     if not measured.any():
         msg = f"kspace must hold samples that are not zero, got none in {kspace}"
         raise InputError(msg)
@@ -100,7 +105,15 @@ def _read_kspace(path: Path | str) -> torch.Tensor:
             f"got {values.dtype} of shape {values.shape} in {path}"
         )
         raise InputError(msg)
+    if values.ndim == 4 and values.shape[1] == 1:  # BART keeps the z of a slice
+        values = values[:, 0]
     return torch.from_numpy(values)
+
+
+def _check_axis(hybrid_axis: int | None, num_axes: int) -> None:
+    if hybrid_axis is not None and hybrid_axis >= num_axes:
+        msg = f"hybrid_axis must be below {num_axes}, got {hybrid_axis}"
+        raise InputError(msg)
 
 
 def _check_npy(output: Path) -> None:

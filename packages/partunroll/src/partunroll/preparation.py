@@ -21,7 +21,7 @@ from partunroll.resampling import HIGH_PERCENTILE
 from partunroll.sample_arrays import sample_arrays
 from partunroll.scan import check_fingerprint
 from partunroll.undersampling import check_sampled, undersample
-from partunroll.volume_file import read_measurements, read_volume
+from partunroll.volume_file import of_shape, read_measurements, read_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,10 +217,7 @@ def _listed(paths: Path | str | Sequence[Path | str]) -> list[str]:
 
 
 def _of_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
-    if values.shape != shape:
-        msg = f"{name} must have the operator's shape {shape}, got {values.shape}"
-        raise InputError(msg)
-    return torch.from_numpy(values)
+    return torch.from_numpy(of_shape(name, values, shape))
 
 
 def _notes(info: SampleInfo) -> list[str]:

@@ -14,7 +14,7 @@ from partunroll.initial_estimate import estimate_method, initial_estimate, least
 from partunroll.ramp_filter import check_window
 from partunroll.resampling import HIGH_PERCENTILE
 from partunroll.undersampling import check_sampled
-from partunroll.volume_file import VOLUME_KEYS, read_measurements, read_volume
+from partunroll.volume_file import VOLUME_KEYS, of_shape, read_measurements, read_volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -175,10 +175,7 @@ def _estimate(
 
 
 def _of_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
-    if values.shape != shape:
-        msg = f"{name} must have the operator's shape {shape}, got {values.shape}"
-        raise InputError(msg)
-    return torch.from_numpy(values)
+    return torch.from_numpy(of_shape(name, values, shape))
 
 
 def _check_intensity(intensity: float) -> None:

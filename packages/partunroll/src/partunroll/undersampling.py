@@ -64,13 +64,16 @@ def undersample(operator: LinearOperator, kspace: torch.Tensor) -> Undersampled:
 
 
 def check_sampled(operator: LinearOperator, y: torch.Tensor) -> None:
-    """Refuse measurements that are not zero where the operator's mask is.
+    """Refuse real measurements of MRI, and those that are not zero where its mask is.
 
     Raises
     ------
     InputError
-        They are not; how many.
+        They are; how many.
     """
+    if operator.is_complex and not y.is_complex():
+        msg = f"measurements must be complex, as k-space is, got {y.dtype}"
+        raise InputError(msg)
     if not isinstance(operator, MulticoilMRI):
         return
     outside = y * (operator.mask == 0).to(y.device)

@@ -104,6 +104,20 @@ def read_measurements(path: Path | str) -> MeasurementFile:
     return MeasurementFile(values, stored.attributes)
 
 
+def of_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array in the operator's shape, from which only axes of length one may differ.
+
+    Raises
+    ------
+    InputError
+        It has another shape.
+    """
+    if [n for n in values.shape if n > 1] != [n for n in shape if n > 1]:
+        msg = f"{name} must have the operator's shape {shape}, got {values.shape}"
+        raise InputError(msg)
+    return values.reshape(shape)
+
+
 def check_finite(name: str, values: np.ndarray, place: object) -> None:
     """Raise InputError if an array holds NaN or infinite values, saying how many and where."""
     finite = np.isfinite(values)

@@ -56,7 +56,12 @@ class Nufft:
 
 
 def nufft_of(
-    trajectory: np.ndarray, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+    trajectory: np.ndarray,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    threads: int = 0,
 ) -> Nufft:
     """Return the NUFFT of a trajectory.
 
@@ -70,6 +75,8 @@ def nufft_of(
         complex64 (to 1e-6) or complex128 (to 1e-12).
     device
         CPU or CUDA.
+    threads
+        Of the CPU; 0 is all. With more than one the adjoint rounds differently every time.
 
     Raises
     ------
@@ -89,6 +96,7 @@ def nufft_of(
                 n_coils=1,
                 squeeze_dims=False,
                 eps=_PRECISION[dtype],
+                **({"nthreads": threads} if threads else {}),
             )
     except (ImportError, ValueError) as error:
         msg = f"NUFFT must have mri-nufft with {backend}, got {error}; install normalfit[mri]"

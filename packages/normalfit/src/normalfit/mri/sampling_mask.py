@@ -93,7 +93,11 @@ def calibration_region(shape: Sequence[int], side: int) -> np.ndarray:
 
 def _check(shape: tuple[int, ...], pattern: str, acceleration: float, calibration: int) -> None:
     if len(shape) not in (1, 2) or (pattern == "poisson-disc" and len(shape) != 2):
-        msg = f"mask {pattern} must have two axes (or one: lines), got the shape {shape}"
+        count = "two" if pattern == "poisson-disc" else "one or two"
+        msg = (
+            f"mask {pattern} must have {count} phase-encoding axes, got the shape {shape}; "
+            "for lines take gaussian, random or uniform"
+        )
         raise InputError(msg)
     if not 1 <= acceleration <= math.prod(shape):
         msg = f"acceleration must be between 1 and {math.prod(shape)}, got {acceleration}"

@@ -63,12 +63,13 @@ def trajectory(
     if len(shape) != axes:
         msg = f"trajectory {pattern} must be of {axes} axes, got the shape {tuple(shape)}"
         raise InputError(msg)
-    if pattern == "kooshball":
-        spokes = _mrinufft().initialize_3D_golden_means_radial(num_shots, num_samples)
-        return _samples(spokes)
-    make = getattr(_mrinufft(), f"initialize_2D_{_PLANAR[pattern]}")
-    options = {"tilt": "golden"} if _PLANAR[pattern] == "radial" else {}
-    plane = _samples(make(num_shots, num_samples, **options))
+    library = _mrinufft()
+    with np.errstate(all="ignore"):  # a spiral of one sample divides by zero
+        if pattern == "kooshball":
+            return _samples(library.initialize_3D_golden_means_radial(num_shots, num_samples))
+        make = getattr(library, f"initialize_2D_{_PLANAR[pattern]}")
+        options = {"tilt": "golden"} if _PLANAR[pattern] == "radial" else {}
+        plane = _samples(make(num_shots, num_samples, **options))
     return plane if axes == 2 else stacked(plane, shape[0])
 
 
@@ -103,18 +104,23 @@ def density_of(samples: np.ndarray, density: Density, shape: Sequence[int]) -> n
         raise InputError(msg)
     if density == "none":
         return np.ones(len(samples))
-    transform = nufft_of(samples, shape, torch.complex64, torch.device("cpu"))
-    weights = torch.ones(1, len(samples), dtype=torch.complex64)
+    cpu = torch.device("cpu")
+    transform = nufft_of(samples, shape, torch.complex128, cpu, threads=1)
+    weights = torch.ones(1, len(samples), dtype=torch.complex128)
     for _ in range(_PIPE_ITERATIONS):
         spread = transform.forward(transform.adjoint(weights)).abs()
         weights = weights / spread.clamp_min(1e-6 * float(spread.max()))
-    found = weights[0].real.double().numpy()
-    return found / found.mean()
+    found = weights[0].real.numpy()
+    # weights are part of an operator's fingerprint: no thread and no processor may show in them
+    return np.array([float(f"{w:.5g}") for w in found / found.mean()])
 
 
 def _samples(shots: np.ndarray) -> np.ndarray:
     """Return ``(samples, axes)`` in the order (z, y, x), of shots in the order (x, y, z)."""
     flat = np.asarray(shots, dtype=np.float64).reshape(-1, shots.shape[-1])[:, ::-1]
+    if not np.isfinite(flat).all():
+        msg = f"num_samples must be more for this trajectory, got {shots.shape[1]}"
+        raise InputError(msg)
     return np.clip(flat, -0.5, 0.5)
 
 

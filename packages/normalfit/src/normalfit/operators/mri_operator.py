@@ -47,6 +47,9 @@ class MRIOperator(LinearOperator):
         if not bool(torch.view_as_real(coil_maps.resolve_conj()).isfinite().all()):
             msg = "coil_maps must be finite, got NaN or infinity"
             raise InputError(msg)
+        if not bool(coil_maps.any()):
+            msg = "coil_maps must see something, got zeros"
+            raise InputError(msg)
         self.domain = domain
         self._coil_maps = coil_maps.detach()
         self._copies: dict[tuple[str, torch.device, torch.dtype], torch.Tensor] = {}

@@ -33,6 +33,9 @@ def finite_complex(array: np.ndarray) -> np.ndarray:
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
         msg = f"must hold finite numbers, has {numbers[place]} at index {place}"
         raise ValueError(msg)
+    if not numbers.any():
+        msg = "must not be 0 everywhere"
+        raise ValueError(msg)
     return numbers
 
 

@@ -42,11 +42,13 @@ def coil_maps(
     print_result(summary)
 
 
-def sampling_mask(kspace: KspaceArgument, output: OutputOption) -> None:
+def sampling_mask(
+    kspace: KspaceArgument, output: OutputOption, hybrid_axis: HybridOption = None
+) -> None:
     """Write which points of undersampled k-space were measured, a new .npy for 'mask_file'."""
     from partunroll.coils_to_file import sampling_mask_to_file
 
-    print_result(sampling_mask_to_file(kspace, output))
+    print_result(sampling_mask_to_file(kspace, output, hybrid_axis=hybrid_axis))
 
 
 def compress_coils(
