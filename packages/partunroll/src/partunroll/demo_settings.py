@@ -117,7 +117,7 @@ _PROXIMAL: dict[str, Any] = {"scan": _MRI, "step_size": 20.0, "cg_iterations": 4
 STANDARDS = {
     "ct": STANDARD,
     "mri": replace(
-        STANDARD, **_PROXIMAL, num_voxels=32, patch=24, steps=250, validate_every=250, smallest=0.1
+        STANDARD, **_PROXIMAL, num_voxels=32, patch=24, steps=400, validate_every=200, smallest=0.1
     ),
 }
 QUICKS = {"ct": QUICK, "mri": replace(QUICK, **_PROXIMAL)}
