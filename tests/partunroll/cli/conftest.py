@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from normalfit.factor_file import save_factors
-from normalfit.factor_metadata import FactorMetadata
+from normalfit.factor_file.metadata import FactorMetadata
 from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
 from normalfit.specs import load_spec

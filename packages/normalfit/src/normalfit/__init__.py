@@ -14,8 +14,10 @@ if TYPE_CHECKING:
         FactorFile,
         FactorMetadata,
         load_factors,
+        migrate,
         open_factors,
         save_factors,
+        validate,
     )
     from normalfit.factors import Factors
     from normalfit.fitting import fit
@@ -41,9 +43,11 @@ _MODULES = {
     "fit": "fitting",
     "load_factors": "factor_file",
     "load_spec": "specs",
+    "migrate": "factor_file",
     "open_factors": "factor_file",
     "restrict": "restriction",
     "save_factors": "factor_file",
+    "validate": "factor_file",
 }
 
 __all__ = [
@@ -61,9 +65,11 @@ __all__ = [
     "fit",
     "load_factors",
     "load_spec",
+    "migrate",
     "open_factors",
     "restrict",
     "save_factors",
+    "validate",
 ]
 
 

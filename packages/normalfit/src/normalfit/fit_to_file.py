@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from normalfit.adjointness import adjointness
 from normalfit.devices import resolve_device
 from normalfit.factor_file import FactorMetadata, load_factors, save_factors
+from normalfit.factor_file.writer import check_factor_output
 from normalfit.fit_memory import fit_memory
 from normalfit.fitting import DEFAULT_PROBES, HELD_OUT, chosen_model, fit
 from normalfit.progress import no_progress
@@ -36,6 +37,7 @@ def fit_to_file(
     responses: str | Path | None = None,
     batch: int = 1,
     start: str | Path | None = None,
+    overwrite: bool = False,
     seed: int = 0,
     device: str = "auto",
     command: str | None = None,
@@ -50,7 +52,7 @@ def fit_to_file(
     spec
         The operator.
     path
-        The factor file; it must not exist.
+        The factor file, a folder or a ``.zip``; it must not exist.
     model, method, probes, batch, seed, **model_options
         As for `normalfit.fitting.fit`.
     responses
@@ -58,6 +60,8 @@ def fit_to_file(
         `path`; None: in memory.
     start
         Factor file to go on from, of the same model and grid; None starts from nothing.
+    overwrite
+        Replace a factor file at `path`.
     device
         As for `resolve_device`.
     command
@@ -72,12 +76,13 @@ def fit_to_file(
     FactorFileError
         `start` is no factor file, or damaged.
     InputError
-        `path` exists or is not apart from `responses` (refused before anything is computed), an
-        argument is wrong, or the fit needs more memory than is free.
+        `path` exists (and is not to be replaced) or is not apart from `responses` (refused before
+        anything is computed), an argument is wrong, or the fit needs more memory than is free.
     BackendError
         The device or the operator's backend is not there.
     """
-    check_outputs(Path(path), responses=responses)
+    check_outputs(Path(path), responses=responses, replaced=Path(path) if overwrite else None)
+    check_factor_output(Path(path), overwrite=overwrite)
     wanted = chosen_model(model, method, **model_options)
     place = resolve_device(device)
     report = no_progress if progress is None else report_to(progress)
@@ -122,4 +127,4 @@ def fit_to_file(
         voxel_mm=operator.domain.voxel_mm,
         command=command,
     )
-    return save_factors(path, result.factors.to("cpu"), metadata)
+    return save_factors(path, result.factors.to("cpu"), metadata, overwrite=overwrite)

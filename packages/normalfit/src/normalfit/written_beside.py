@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normalfit.errors import InputError
+from normalfit.exchange import put_in_place, recover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> None:
     if len(os.fsencode(path.name)) > _MAX_NAME_BYTES:
         msg = f"name of the output must have at most {_MAX_NAME_BYTES} bytes, got {path.name}"
         raise InputError(msg)
+    recover(path)
     if not overwrite and os.path.lexists(path):
         msg = f"output must not exist yet, got {path}; move it away or choose another name"
         raise InputError(msg)
@@ -39,13 +41,17 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> None:
         raise InputError(msg)
 
 
-def check_outputs(*paths: Path | None, responses: str | Path | None = None) -> None:
+def check_outputs(
+    *paths: Path | None, responses: str | Path | None = None, replaced: Path | None = None
+) -> None:
     """Refuse outputs that could not be written, or that are one; None stands for no output.
 
     Parameters
     ----------
     responses
         A folder that the computation writes to before its outputs; it must lie apart from them.
+    replaced
+        One of the paths, which may exist.
 
     Raises
     ------
@@ -55,7 +61,7 @@ def check_outputs(*paths: Path | None, responses: str | Path | None = None) -> N
     """
     wanted = [path for path in paths if path is not None]
     for path in wanted:
-        check_output(path)
+        check_output(path, overwrite=path == replaced)
     if len({path.absolute() for path in wanted}) != len(wanted):
         msg = f"outputs must differ from each other, got {', '.join(map(str, wanted))}"
         raise InputError(msg)
@@ -77,8 +83,8 @@ def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[P
     """Yield a path beside `target` to write a file or a folder to; rename it at the end.
 
     When the block fails, nothing is left and `target` is as it was. A process that is killed
-    leaves a folder ``.normalfit-….partial`` behind, which blocks nobody. With `overwrite` the old
-    target is moved away only when the new one is complete, and moved back if that fails.
+    leaves a folder ``.normalfit-….partial`` behind, which blocks nobody, and with `overwrite`
+    the old target or the new one, whole.
 
     Raises
     ------
@@ -95,22 +101,9 @@ def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[P
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    _put_in_place(fresh, target, overwrite=overwrite)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put_in_place(fresh: Path, target: Path, *, overwrite: bool) -> None:
-    """Rename `fresh` to `target`; on failure the old target is back and `fresh` is kept."""
-    replaced = fresh.with_name("old" if fresh.name == "replaced" else "replaced")
-    exists = os.path.lexists(target)
-    if exists and not overwrite:
-        msg = f"output must not exist yet, got {target}, made meanwhile; the result is {fresh}"
-        raise InputError(msg)
-    if exists:
-        target.rename(replaced)
     try:
-        fresh.rename(target)
-    except OSError:
-        if exists:
-            replaced.rename(target)
-        raise
+        put_in_place(fresh, target, overwrite=overwrite)
+    except FileExistsError as error:
+        msg = f"output must not exist yet, got {target}, made meanwhile; the result is {fresh}"
+        raise InputError(msg) from error
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,7 @@
 """Make the golden files of the version that normalfit writes now: once, never again.
 
-`uv run tests/normalfit/factor_file/golden/make_golden.py` refuses a version that is there. Beside every file lies a probe
-and its response in double precision, which a loop over voxels and lags computes here, without
-any code of normalfit.
+It refuses a version that is there. Beside every file lies a probe and its response in double
+precision, which a loop over lags computes here, without any code of normalfit.
 """
 
 import itertools
@@ -79,9 +78,7 @@ def write(folder, name):
         return values
 
     parts = [
-        torch.from_numpy(draw(count, *(lags if i == 0 else shape)).astype(dtype))
-        if count
-        else None
+        torch.from_numpy(draw(count, *(lags if i == 0 else shape)).astype(dtype)) if count else None
         for i, count in enumerate(terms)
     ]
     factors = Factors(LagKernel(parts[0], shape, boundary), parts[1], parts[2])
@@ -97,7 +94,8 @@ def spec_of(name, shape):
     if name not in ("periodic", "many_chunks"):
         return None
     with tempfile.TemporaryDirectory() as where:
-        document = {"kind": "inpainting", "volume_shape": list(shape), "mask_file": "mask.npy"}
+        document: dict[str, object] = {"kind": "inpainting", "volume_shape": list(shape)}
+        document["mask_file"] = "mask.npy"
         if name == "periodic":
             document = {"kind": "deconvolution", "volume_shape": [4, 5], "gaussian_std_voxels": 1.0}
         np.save(Path(where) / "mask.npy", np.random.default_rng(1).random(shape) < 0.5)
@@ -108,7 +106,7 @@ def spec_of(name, shape):
 
 
 if __name__ == "__main__":
-    from normalfit.factor_file_header import VERSION
+    from normalfit.factor_file.header import VERSION
 
     target = FOLDER / VERSION
     if target.exists():
@@ -116,4 +114,4 @@ if __name__ == "__main__":
     target.mkdir()
     for case in CASES:
         write(target, case)
-    print(target)
+    sys.stdout.write(f"{target}\n")

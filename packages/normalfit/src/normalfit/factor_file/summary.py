@@ -9,7 +9,7 @@ from normalfit.estimate import Estimate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from normalfit.factor_file import FactorFile
+    from normalfit.factor_file.reader import FactorFile
 
 
 def summary(file: FactorFile) -> str:

@@ -1,4 +1,4 @@
-"""Factor files: factors and the operator they were fitted to, in a Zarr 3 group, version 0.1.
+"""Factor files: factors and the operator they were fitted to, in a Zarr 3 group.
 
 The layout is described in docs/factor-file.md.
 """
@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import zarr
 
-from normalfit.errors import FactorFileError, MismatchError
-from normalfit.factor_file_arrays import CheckedArray, damage_reported
-from normalfit.factor_file_header import Header, parse_header
-from normalfit.factor_file_writer import write_factor_file
-from normalfit.factor_metadata import FactorMetadata
+from normalfit.errors import CorruptFileError, MismatchError
+from normalfit.factor_file.arrays import CheckedArray, check_size, damage_reported
+from normalfit.factor_file.header import CommonHeader, attributes_of, parse_header
+from normalfit.factor_file.header_0_1 import parse_header_0_1
+from normalfit.factor_file.limits import DEFAULT_LIMITS, Limits
+from normalfit.factor_file.manifest import HEADER, check_header
+from normalfit.factor_file.metadata import FactorMetadata
+from normalfit.factor_file.stored_files import stored_files
+from normalfit.factor_file.writer import write_factor_file
 from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
 from normalfit.specs import OperatorSpec, spec_from_document
@@ -26,10 +29,10 @@ from normalfit.spectral_norm import SpectralNorm
 if TYPE_CHECKING:
     import numpy as np
 
+    from normalfit.factor_file.arrays import Region
+    from normalfit.factor_file.stored_files import StoredFiles
     from normalfit.grid import Patch
     from normalfit.lag_grid import Boundary
-
-__all__ = ["FactorFile", "FactorMetadata", "load_factors", "open_factors", "save_factors"]
 
 
 def save_factors(
@@ -37,8 +40,17 @@ def save_factors(
 ) -> FactorFile:
     """Write factors to a file and return it, opened.
 
-    The file is written beside `path`, read back and compared bit for bit, and renamed. When
-    anything fails, `path` is as it was.
+    The file is written beside `path`, read back and compared bit for bit, and put in its place.
+    When anything fails, or the process is killed, `path` is as it was.
+
+    Parameters
+    ----------
+    path
+        A folder to make; a name that ends in ``.zip`` makes one archive of it.
+    factors, metadata
+        What to write.
+    overwrite
+        Replace a factor file that is there.
 
     Raises
     ------
@@ -52,21 +64,33 @@ def save_factors(
     return open_factors(path)
 
 
-def open_factors(path: str | Path) -> FactorFile:
+def open_factors(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> FactorFile:
     """Open a factor file: read and check its header, no array.
+
+    Parameters
+    ----------
+    path
+        A folder or a ``.zip``, of version 0.1 or 1.x.
+    limits
+        What is refused before anything is allocated.
 
     Raises
     ------
-    FactorFileError
-        There is no factor file at `path`, it is damaged, or has another version.
+    NotAFactorFileError
+        There is nothing, or something else.
+    UnsupportedVersionError
+        It has a version that this normalfit does not read.
+    CorruptFileError
+        It is damaged.
+    LimitError
+        It holds more than the limits.
     """
     path = Path(path)
-    if not (path / "zarr.json").is_file():
-        msg = f"{path} must be a factor file (a folder with a zarr.json), got none"
-        raise FactorFileError(msg)
-    with damage_reported(path):
-        group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
-        return FactorFile(path, parse_header(group.attrs.asdict()))
+    with damage_reported(path), stored_files(path) as files:
+        header = _read_header(files, limits)
+        for name, entry in header.arrays.items():
+            check_size(name, entry, limits)
+        return FactorFile(path, header, limits)
 
 
 def load_factors(
@@ -79,9 +103,19 @@ def load_factors(
     Raises
     ------
     FactorFileError
-        There is no factor file at `path`, it is damaged, or has another version.
+        As `open_factors`.
     """
     return open_factors(path).load(device, dtype)
+
+
+def _read_header(files: StoredFiles, limits: Limits) -> CommonHeader:
+    data = files.read(HEADER, limits)
+    attributes = attributes_of(data)
+    if attributes.get("version") == "0.1":
+        return parse_header_0_1(attributes)
+    header = parse_header(attributes)
+    check_header(files, data)
+    return header
 
 
 @dataclass(frozen=True)
@@ -91,13 +125,16 @@ class FactorFile:
     Parameters
     ----------
     path
-        The folder.
+        The folder or archive.
     header
         Its attributes.
+    limits
+        What is refused.
     """
 
     path: Path
-    header: Header
+    header: CommonHeader
+    limits: Limits = DEFAULT_LIMITS
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -138,16 +175,16 @@ class FactorFile:
         if self.header.operator is None:
             return None
         prefix = "operator/"
-        with damage_reported(self.path):
+        with damage_reported(self.path), stored_files(self.path) as files:
             arrays = {
-                name.removeprefix(prefix): self._array(name).read()
+                name.removeprefix(prefix): self._array(files, name).read()
                 for name in self.header.arrays
                 if name.startswith(prefix)
             }
             spec = spec_from_document(dict(self.header.operator), arrays)
             if spec.fingerprint != self.fingerprint:
                 msg = f"operator must have the fingerprint {self.fingerprint}, "
-                raise FactorFileError(msg + f"got {spec.fingerprint}")
+                raise CorruptFileError(msg + f"got {spec.fingerprint}")
         return spec
 
     @property
@@ -185,10 +222,11 @@ class FactorFile:
         FactorFileError
             A chunk is missing or damaged.
         """
-        with damage_reported(self.path):
-            values = self._tensor("kernel", None)
+        with damage_reported(self.path), stored_files(self.path) as files:
+            values = self._tensor(files, "kernel", None)
             kernel = LagKernel(values, self.shape, self.boundary)
-            factors = Factors(kernel, self._image("u", None), self._image("v", None))
+            u, v = (self._image(files, name, None) for name in ("u", "v"))
+            factors = Factors(kernel, u, v)
         return factors.to(device, dtype)
 
     def restrict(
@@ -212,12 +250,11 @@ class FactorFile:
             One of these chunks is missing or damaged.
         """
         patch.check_inside(self.shape)
-        with damage_reported(self.path):
-            values = self._tensor("kernel", self._lags_of(patch))
+        with damage_reported(self.path), stored_files(self.path) as files:
+            values = self._tensor(files, "kernel", self._lags_of(patch))
             kernel = LagKernel(values, self.shape, self.boundary).restricted(patch.shape)
-            factors = Factors(
-                kernel, self._image("u", patch.slices), self._image("v", patch.slices)
-            )
+            u, v = (self._image(files, name, patch.slices) for name in ("u", "v"))
+            factors = Factors(kernel, u, v)
         return factors.to(device, dtype)
 
     def _lags_of(self, patch: Patch) -> tuple[slice, ...]:
@@ -230,17 +267,17 @@ class FactorFile:
             region.append(slice(0, length) if wraps else centre)
         return tuple(region)
 
-    def _image(self, name: str, region: tuple[slice, ...] | None) -> torch.Tensor | None:
-        return self._tensor(name, region) if name in self.header.arrays else None
+    def _image(self, files: StoredFiles, name: str, region: Region | None) -> torch.Tensor | None:
+        return self._tensor(files, name, region) if name in self.header.arrays else None
 
-    def _tensor(self, name: str, region: tuple[slice, ...] | None) -> torch.Tensor:
+    def _tensor(self, files: StoredFiles, name: str, region: Region | None) -> torch.Tensor:
         """Read a factor; `region` leaves out the terms, all of which are read."""
-        array = self._array(name)
+        array = self._array(files, name)
         values = array.read(None if region is None else (slice(0, array.shape[0]), *region))
         return torch.from_numpy(_writable(values))
 
-    def _array(self, name: str) -> CheckedArray:
-        return CheckedArray(self.path, name, self.header.arrays[name])
+    def _array(self, files: StoredFiles, name: str) -> CheckedArray:
+        return CheckedArray(files, name, self.header.arrays[name], self.limits)
 
 
 def _writable(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
