@@ -124,7 +124,7 @@ def test_evaluate_uses_its_seed_and_probes_no_fit_has_seen(call, fitted, tmp_pat
 def test_inspect(call, fitted, tmp_path):
     code, out, error = call("inspect", "f.zarr", "--json", "i.json")
     assert (code, error) == (0, "")
-    for part in ("normalfit-factors 0.1", "deconvolution", "12 × 10", "grid error", "converged"):
+    for part in ("normalfit-factors 1.0", "deconvolution", "12 × 10", "grid error", "converged"):
         assert part in out
     figures = json.loads((tmp_path / "i.json").read_text())
     assert figures["shape"] == [12, 10]

@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
-from normalfit.errors import CorruptFileError, FactorFileError
+from normalfit.errors import CorruptFileError, FactorFileError, NotAFactorFileError
 from normalfit.factor_file.frames import content_size
 from normalfit.factor_file.header import FACTORS, ArrayEntry, expected_chunks
 
@@ -42,7 +42,8 @@ def damage_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except FactorFileError as error:
-        msg = f"{path} must be a sound factor file: {error}"
+        kind = "factor file" if isinstance(error, NotAFactorFileError) else "sound factor file"
+        msg = f"{path} must be a {kind}: {error}"
         raise type(error)(msg, error.problems) from error
     except (PermissionError, MemoryError):
         raise

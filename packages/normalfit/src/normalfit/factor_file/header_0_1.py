@@ -7,7 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from normalfit.errors import CorruptFileError
-from normalfit.factor_file.header import CommonHeader, checked
+from normalfit.factor_file.header import CommonHeader
+from normalfit.factor_file.header_parsing import checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

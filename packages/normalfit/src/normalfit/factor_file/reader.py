@@ -14,8 +14,8 @@ import torch
 
 from normalfit.errors import CorruptFileError, MismatchError
 from normalfit.factor_file.arrays import CheckedArray, check_size, damage_reported
-from normalfit.factor_file.header import CommonHeader, attributes_of, parse_header
 from normalfit.factor_file.header_0_1 import parse_header_0_1
+from normalfit.factor_file.header_parsing import attributes_of, parse_header
 from normalfit.factor_file.limits import DEFAULT_LIMITS, Limits
 from normalfit.factor_file.manifest import HEADER, check_header
 from normalfit.factor_file.metadata import FactorMetadata
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from normalfit.factor_file.arrays import Region
+    from normalfit.factor_file.header import CommonHeader
     from normalfit.factor_file.stored_files import StoredFiles
     from normalfit.grid import Patch
     from normalfit.lag_grid import Boundary

@@ -177,5 +177,5 @@ def stored_files(path: str | Path) -> StoredFiles:
     if path.is_file() and zipfile.is_zipfile(path):
         return ZipFiles(path)
     got = "another file" if path.exists() else "nothing there"
-    msg = f"path must be a factor file (a folder or a .zip with a zarr.json), got {got}"
+    msg = f"it must be a folder or a .zip with a zarr.json, got {got}"
     raise NotAFactorFileError(msg)

@@ -12,8 +12,9 @@ from normalfit.errors import FactorFileError, NormalfitError, told
 from normalfit.factor_file.archive import check_seal
 from normalfit.factor_file.arrays import CheckedArray, check_size
 from normalfit.factor_file.check_vector import TOLERANCE, deviation, response_of
-from normalfit.factor_file.header import FACTORS, attributes_of, parse_header
+from normalfit.factor_file.header import FACTORS
 from normalfit.factor_file.header_0_1 import parse_header_0_1
+from normalfit.factor_file.header_parsing import attributes_of, parse_header
 from normalfit.factor_file.limits import DEFAULT_LIMITS, Limits
 from normalfit.factor_file.manifest import HEADER, MANIFEST, check_header, digest_of, parse_manifest
 from normalfit.factor_file.mirrored import hermitian_deviation
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from normalfit.factor_file.stored_files import StoredFiles
 
 _HERMITIAN = 1e-6  # of the largest entry
+_KNOWN = ("0.1", "1.0")  # a later minor version may hold more
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ def _validate(files: StoredFiles, findings: _Findings, limits: Limits, *, deep: 
         if name == "kernel" and deep and header.hermitian:
             with findings.at(name):
                 _check_hermitian(array)
+    if header.version in _KNOWN and set(arrays) == set(header.arrays):
+        _check_names(files, arrays, findings)
     if deep and set(arrays) == set(header.arrays):
         _check_meaning(FactorFile(files.path, header, limits), arrays, findings)
 
@@ -218,6 +222,16 @@ def _check_chunks(findings: _Findings, array: CheckedArray, *, deep: bool) -> No
                 findings.add(name, problem)
             elif deep and not np.isfinite(array.read(region)).all():
                 findings.add(name, "must hold finite values, got NaN or infinity")
+
+
+def _check_names(files: StoredFiles, arrays: dict[str, CheckedArray], findings: _Findings) -> None:
+    """Report files that belong to nothing the header names."""
+    groups = {name.partition("/")[0] for name in arrays if "/" in name}
+    known = {HEADER, MANIFEST, *(f"{name}/zarr.json" for name in [*arrays, *groups])}
+    for array in arrays.values():
+        known.update(array.chunk_names())
+    for name in sorted(set(files.names()) - known):
+        findings.add(name, "must belong to an array of the header, got a file more")
 
 
 def _check_hermitian(array: CheckedArray) -> None:

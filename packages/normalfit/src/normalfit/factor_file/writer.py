@@ -17,7 +17,8 @@ from normalfit.errors import CorruptFileError, InputError, MismatchError
 from normalfit.factor_file.archive import check_seal, is_archive_name, pack
 from normalfit.factor_file.arrays import CheckedArray, damage_reported, write_array
 from normalfit.factor_file.check_vector import make_check
-from normalfit.factor_file.header import FACTOR_DTYPES, VERSION, attributes_of, make_header
+from normalfit.factor_file.header import FACTOR_DTYPES, VERSION
+from normalfit.factor_file.header_parsing import attributes_of, is_optional, make_header
 from normalfit.factor_file.limits import DEFAULT_LIMITS, Limits
 from normalfit.factor_file.manifest import HEADER, write_manifest
 from normalfit.factor_file.stored_files import FolderFiles, ZipFiles, stored_files
@@ -132,18 +133,14 @@ def _write_folder(
         "check": check.entry.model_dump(),
         **_facts(factors, metadata, entries),
     }
-    document = {key: value for key, value in {**known, **more}.items() if not _is_optional(value)}
-    optional = {key: value for key, value in more.items() if _is_optional(value)}
+    document = {key: value for key, value in {**known, **more}.items() if not is_optional(value)}
+    optional = {key: value for key, value in more.items() if is_optional(value)}
     header = make_header(document)
     root.attrs.put({**header.model_dump(mode="json"), **optional})
     with damage_reported(folder), FolderFiles(folder) as files:
         for name, entry in header.arrays.items():
             _check_written(CheckedArray(files, name, entry, _NO_LIMITS), name, arrays[name])
     write_manifest(folder)
-
-
-def _is_optional(value: object) -> bool:
-    return isinstance(value, dict) and value.get("must_understand") is False
 
 
 def _facts(
