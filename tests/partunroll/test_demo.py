@@ -43,7 +43,6 @@ def test_it_compares_methods_on_every_test_object(demo):
     assert (output / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
 def test_the_commands_that_it_prints_give_its_figures(demo, monkeypatch, capfd):
     output, report, modality = demo
     for line in report.commands:

@@ -68,7 +68,6 @@ def test_reading_patches_equals_caching_volumes(problem, normal):
     assert same(cached, dataset(problem, normal=normal, cache=False)[5])
 
 
-@pytest.mark.slow
 def test_spawned_workers_change_nothing(problem):
     made_here = dataset(problem)
     loader = torch.utils.data.DataLoader(

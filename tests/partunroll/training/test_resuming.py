@@ -3,7 +3,6 @@
 import shutil
 from typing import Any
 
-import pytest
 import torch
 
 from normalfit.fit_to_file import fit_to_file
@@ -81,7 +80,6 @@ def test_volumes_in_batches_of_one_repeat_and_resume_bit_for_bit(tmp_path):
     assert equal(weights(tmp_path / "run"), weights(tmp_path / "straight"))
 
 
-@pytest.mark.slow
 def test_workers_change_nothing(problem, tmp_path):
     straight = problem.run(tmp_path / "straight", steps=3)
     workers = problem.run(tmp_path / "workers", steps=3, num_workers=1)

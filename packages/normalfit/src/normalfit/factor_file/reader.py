@@ -194,6 +194,21 @@ class FactorFile:
         return SpectralNorm(**self.header.norm.model_dump())
 
     @property
+    def num_files(self) -> int:
+        """Number of files that it consists of."""
+        return len(self._sizes)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of these files; every one is looked up once."""
+        return sum(self._sizes)
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        with damage_reported(self.path), stored_files(self.path) as files:
+            return [files.size(name) or 0 for name in files.names()]
+
+    @property
     def metadata(self) -> FactorMetadata:
         """What was said about the factors when they were saved; reads the operator's arrays."""
         return FactorMetadata(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from normalfit.estimate import Estimate
@@ -23,7 +24,8 @@ def figures(file: FactorFile) -> dict[str, Any]:
     """Return everything that the header says, as JSON values, with the errors on top."""
     header = file.header.model_dump(mode="json")
     errors = {name: header["report"].get(name) for name in ("grid_error", "patch_error")}
-    return {"path": str(file.path), **errors, **header, "terms": file.terms}
+    size = {"files": file.num_files, "bytes": file.num_bytes}
+    return {"path": str(file.path), **errors, **header, "terms": file.terms, "size": size}
 
 
 def _rows(file: FactorFile) -> list[tuple[str, str]]:
@@ -37,20 +39,30 @@ def _rows(file: FactorFile) -> list[tuple[str, str]]:
         ("norm of A*A", _norm(file)),
         ("adjointness", f"{header.adjointness:.2g}"),
         *_report_rows(header.report),
-        ("made by", f"normalfit {header.versions.get('normalfit', '?')}, {header.created}"),
+        ("made by", ", ".join([*(f"{n} {v}" for n, v in header.versions.items()), header.created])),
         *([("command", header.command)] if header.command else []),
+        ("size", f"{file.num_bytes:,} bytes in {file.num_files} files"),
     ]
 
 
 def _report_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
-        (name.replace("_", " "), str(Estimate(**report[name])))
+        (name.replace("_", " "), str(estimate))
         for name in ("grid_error", "patch_error")
-        if isinstance(report.get(name), dict)
+        if (estimate := _estimate(report.get(name))) is not None
     ]
     if "method" in report:
         rows.append(("fit", _fit(report)))
     return rows
+
+
+def _estimate(entry: object) -> Estimate | None:
+    """Return an entry of the report as an estimate, if that is what it is."""
+    names = [field.name for field in fields(Estimate)]
+    if not isinstance(entry, dict) or sorted(entry) != sorted(names):
+        return None
+    numbers = all(isinstance(value, (int, float)) for value in entry.values())
+    return Estimate(**entry) if numbers else None
 
 
 def _fit(report: dict[str, Any]) -> str:

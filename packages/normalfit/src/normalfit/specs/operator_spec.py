@@ -120,7 +120,8 @@ def load_spec(path: Path | str) -> OperatorSpec:
     document = read_yaml_mapping(path)
     arrays: dict[str, np.ndarray] = {}
     problems: list[Problem] = []
-    for key in _config_class(document, str(path)).file_keys:
+    config_class = _config_class(document, str(path))
+    for key in config_class.file_keys:
         name = document.get(key)
         if not isinstance(name, str) or not name:
             continue  # left out, or a problem that the check of the keys reports
@@ -128,7 +129,7 @@ def load_spec(path: Path | str) -> OperatorSpec:
             arrays[key] = read_array_file(path.parent / name)
         except ValueError as error:
             problems.append(problem(key, str(error), name))
-    return _checked(document, arrays, problems, str(path), path.parent)
+    return _checked(config_class, document, arrays, problems, str(path), path.parent)
 
 
 def spec_from_document(
@@ -147,7 +148,7 @@ def spec_from_document(
     problems = [Problem(k, "must come with its array, got none") for k in keys if k not in arrays]
     # generated arrays that are missing are made anew; the fingerprint tells if they changed
     present = {k: arrays[k] for k in (*keys, *config_class.generated_keys) if k in arrays}
-    return _checked(document, present, problems, place, None)
+    return _checked(config_class, document, present, problems, place, None)
 
 
 def _config_class(document: Mapping[str, Any], place: str) -> type[OperatorConfig]:
@@ -168,6 +169,7 @@ def _config_class(document: Mapping[str, Any], place: str) -> type[OperatorConfi
 
 
 def _checked(
+    config_class: type[OperatorConfig],
     document: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
     problems: list[Problem],
@@ -175,7 +177,6 @@ def _checked(
     folder: Path | None,
 ) -> OperatorSpec:
     """Check keys, arrays, and one against the other; refuse with all problems at once."""
-    config_class = _config_class(document, place)
     kept: dict[str, np.ndarray] = {}
     for key, array in arrays.items():
         if key in config_class.generated_keys:
