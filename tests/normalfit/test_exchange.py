@@ -1,5 +1,6 @@
 """An exchange leaves the old file or the new one, with and without help of the system."""
 
+import ctypes
 import errno
 
 import pytest
@@ -71,7 +72,7 @@ def test_a_system_that_says_no_is_told_from_a_failure(tmp_path, monkeypatch):
     (tmp_path / "target").write_text("old")
     for code, works in ((errno.EINVAL, True), (errno.EIO, False)):
         monkeypatch.setattr(exchange, "_renameat2", lambda: lambda *_: -1)
-        monkeypatch.setattr(exchange.ctypes, "get_errno", lambda code=code: code)
+        monkeypatch.setattr(ctypes, "get_errno", lambda code=code: code)
         if works:
             put_in_place(tmp_path / "fresh", tmp_path / "target", overwrite=True)
             (tmp_path / "fresh").write_text("newer")

@@ -1,6 +1,7 @@
 """A second reader of factor files, from docs/factor-file.md alone: only numpy and zarr."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import zarr
@@ -8,7 +9,7 @@ import zarr
 
 def read(path):
     """Return boundary, kernels, u and v of a factor file; u and v may be None."""
-    group = zarr.open_group(str(path), mode="r")
+    group: Any = zarr.open_group(str(path), mode="r")
     header = group.attrs.asdict()
     assert header["format"] == "normalfit-factors"
     assert header["version"].split(".")[0] == "1" or header["version"] == "0.1"

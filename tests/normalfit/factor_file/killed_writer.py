@@ -89,7 +89,7 @@ def main():
     folder, name = Path(sys.argv[1]), sys.argv[2]
     overwrite, atomic = (argument == "1" for argument in sys.argv[3:5])
     if not atomic:
-        exchange._renameat2 = lambda: None
+        setattr(exchange, "_renameat2", lambda: None)  # noqa: B010 - mypy knows its type
     prepared, path, result = folder / "prepared" / name, folder / "work" / name, folder / "result"
     prepared.parent.mkdir()
     forked(lambda: write(prepared, 1.0, overwrite=False) and 0)

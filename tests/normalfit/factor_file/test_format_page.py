@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -25,7 +26,7 @@ def code_blocks(language):
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: "/".join(path.parts[-2:]))
 def test_the_reader_on_the_page_gives_the_known_responses(path):
     (reader,) = [code for code in code_blocks("python") if "def apply" in code]
-    names: dict = {}
+    names: dict[str, Any] = {}
     exec(reader, names)  # noqa: S102 - the code on the page is what is tested
     with np.load(path.with_suffix(".npz")) as known:
         found = names["apply"](path, known["probe"])

@@ -61,7 +61,7 @@ def test_the_independent_reader_is_short_and_knows_nothing_of_us(independent):
     lines = Path(independent.__file__).read_text().splitlines()
     assert len(lines) <= 45
     imported = {line.split()[1] for line in lines if line.startswith(("import", "from"))}
-    assert imported == {"itertools", "numpy", "zarr"}
+    assert imported == {"itertools", "typing", "numpy", "zarr"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -36,9 +36,8 @@ def path(tmp_path, make_factors, metadata):
 def places(value, place=()):
     """Yield the places of all values in a JSON document."""
     yield place
-    items = value.items() if isinstance(value, dict) else ()
-    items = enumerate(value) if isinstance(value, list) else items
-    for key, inner in items:
+    items = dict(enumerate(value)) if isinstance(value, list) else value
+    for key, inner in items.items() if isinstance(items, dict) else ():
         yield from places(inner, (*place, key))
 
 

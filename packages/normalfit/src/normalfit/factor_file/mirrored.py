@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from normalfit.factor_file.arrays import CheckedArray
 
+HERMITIAN = 1e-6  # deviation of kernels that are; single precision leaves less of a tied fit
 _SLAB = 32  # planes; half a chunk, so that two slabs of 1023² lags take 270 MB in float32
 
 

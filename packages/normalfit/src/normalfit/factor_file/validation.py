@@ -17,7 +17,7 @@ from normalfit.factor_file.header_0_1 import parse_header_0_1
 from normalfit.factor_file.header_parsing import attributes_of, parse_header
 from normalfit.factor_file.limits import DEFAULT_LIMITS, Limits
 from normalfit.factor_file.manifest import HEADER, MANIFEST, check_header, digest_of, parse_manifest
-from normalfit.factor_file.mirrored import hermitian_deviation
+from normalfit.factor_file.mirrored import HERMITIAN, hermitian_deviation
 from normalfit.factor_file.reader import FactorFile
 from normalfit.factor_file.stored_files import ZipFiles, stored_files
 from normalfit.grid import Patch
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from normalfit.factor_file.header import CommonHeader
     from normalfit.factor_file.stored_files import StoredFiles
 
-_HERMITIAN = 1e-6  # of the largest entry
 _KNOWN = ("0.1", "1.0")  # a later minor version may hold more
 
 
@@ -236,7 +235,7 @@ def _check_names(files: StoredFiles, arrays: dict[str, CheckedArray], findings: 
 
 def _check_hermitian(array: CheckedArray) -> None:
     found = hermitian_deviation(array)
-    if not found <= _HERMITIAN:
+    if not found <= HERMITIAN:
         msg = (
             f"kernels must be Hermitian as the header says, got a relative deviation of {found:.2g}"
         )

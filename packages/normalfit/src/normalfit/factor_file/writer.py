@@ -21,8 +21,8 @@ from normalfit.factor_file.header import FACTOR_DTYPES, VERSION
 from normalfit.factor_file.header_parsing import attributes_of, is_optional, make_header
 from normalfit.factor_file.limits import DEFAULT_LIMITS, Limits
 from normalfit.factor_file.manifest import HEADER, write_manifest
+from normalfit.factor_file.mirrored import HERMITIAN, hermitian_deviation
 from normalfit.factor_file.stored_files import FolderFiles, ZipFiles, stored_files
-from normalfit.hermitian import reflected
 from normalfit.written_beside import check_output, written_beside
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from normalfit.factors import Factors
 
 _Arrays = dict[str, np.ndarray[Any, Any]]
-_HERMITIAN = 1e-6  # of the largest entry; what single precision leaves of a tied fit
 _NO_LIMITS = Limits(2**63, 2**63, 2**63, 2**63)
 
 
@@ -128,8 +127,11 @@ def _write_folder(
     for group in sorted({name.partition("/")[0] for name in arrays if "/" in name}):
         root.create_group(group)
     entries = {name: write_array(root, name, values) for name, values in arrays.items()}
+    with damage_reported(folder), FolderFiles(folder) as files:
+        kernel = CheckedArray(files, "kernel", entries["kernel"], _NO_LIMITS)
+        deviation = hermitian_deviation(kernel)
     known = {
-        "hermitian": _is_hermitian(factors),
+        "hermitian": deviation <= HERMITIAN,
         "check": check.entry.model_dump(),
         **_facts(factors, metadata, entries),
     }
@@ -174,16 +176,6 @@ def versions() -> dict[str, str]:
     packages = ("normalfit", "torch", "numpy", "zarr")
     found = {package: importlib.metadata.version(package) for package in packages}
     return {**found, "python": platform.python_version()}
-
-
-def _is_hermitian(factors: Factors) -> bool:
-    """Whether ``h(-τ) = conj h(τ)`` to rounding, one term at a time."""
-    values = factors.kernel.values
-    for h in values:
-        difference = (h - reflected(h, factors.lags)).abs().max()
-        if not bool(difference <= _HERMITIAN * h.abs().max()):
-            return False
-    return True
 
 
 def _check_written(array: CheckedArray, name: str, values: np.ndarray[Any, Any]) -> None:
