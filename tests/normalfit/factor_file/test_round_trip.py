@@ -61,20 +61,39 @@ def test_chunk_borders_in_any_number_of_axes(tmp_path, make_factors, metadata, s
     assert_same(load_factors(tmp_path / "f.zarr"), factors)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_any_grid_lags_and_values(tmp_path_factory, data):
+def test_any_model_dtype_boundary_and_values(tmp_path_factory, data):
+    """Terms of kernel, u and v as all models have them; values down to subnormals and -0."""
     shape = tuple(data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3)))
     ends = tuple(data.draw(st.sampled_from(["linear", "periodic"])) for _ in shape)
-    lags = LagGrid.full(shape, ends).lags
-    finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-    count = int(np.prod(lags))
-    values = data.draw(st.lists(finite, min_size=count, max_size=count))
-    kernel = torch.tensor(values, dtype=torch.float32).reshape(1, *lags)
-    factors = Factors(LagKernel(kernel, shape, ends))
-    path = tmp_path_factory.mktemp("files") / "f.zarr"
+    full = LagGrid.full(shape, ends).lags
+    lags = tuple(data.draw(st.sampled_from([n, *range(1, n, 2)])) for n in full)
+    terms = data.draw(st.integers(1, 3))
+    dtype = data.draw(st.sampled_from(["float32", "float64", "complex64", "complex128"]))
+    kernel_terms = data.draw(st.sampled_from([1, terms]))
+    u_terms, v_terms = (data.draw(st.sampled_from([0, 1, terms])) for _ in "uv")
+    kernel, u, v = (
+        _drawn(data, (count, *size), dtype) if count else None
+        for count, size in ((kernel_terms, lags), (u_terms, shape), (v_terms, shape))
+    )
+    assert kernel is not None
+    factors = Factors(LagKernel(kernel, shape, ends), u, v)
+    name = data.draw(st.sampled_from(["f.zarr", "f.zip"]))
+    path = tmp_path_factory.mktemp("files") / name
     save_factors(path, factors, plain_metadata())
     assert_same(load_factors(path), factors)
+
+
+def _drawn(data, shape, dtype):
+    """Return a tensor of random bits and of values that hypothesis chose, all of them finite."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    real = "float32" if np.dtype(dtype).itemsize == 4 or dtype == "complex64" else "float64"
+    bits = np.frombuffer(np.random.default_rng(seed).bytes(size), real).copy()
+    bits[~np.isfinite(bits) | (np.abs(bits) > 1e15)] = 1.0  # a response of them stays finite
+    bits[: bits.size // 2] = data.draw(st.sampled_from([0.0, -0.0, 5e-324, 1e-40, -1.5, 1e15]))
+    return torch.from_numpy(bits.view(dtype).reshape(shape))
 
 
 def plain_metadata():
