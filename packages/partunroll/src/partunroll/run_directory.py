@@ -17,6 +17,7 @@ from partunroll.errors import InputError, PartunrollError
 from partunroll.noise import noise_model
 from partunroll.object_sources import MadeObjects
 from partunroll.patch_dataset import training_samples
+from partunroll.patch_sampler import check_rotations
 from partunroll.simulation import simulate
 from partunroll.training_operator import match_factor_files, operators_of
 from partunroll.training_state import TrainingState
@@ -128,6 +129,7 @@ def open_run(
         grid_shape, is_complex=_is_complex(operators)
     )
     resolve_device(resolved.device)
+    check_rotations(resolved, specs)
     if data is not None:
         training_samples(data)
         _trained(DataStore.open(data), operators)
