@@ -74,7 +74,7 @@ def call(*arguments):
 
 def write_operator(path, std):
     lines = ["kind: deconvolution", f"volume_shape: {list(SHAPE)}", f"gaussian_std_voxels: {std}"]
-    path.write_text("\n".join([*lines, "boundary: periodic", ""]))
+    path.write_text("\n".join([*lines, "boundary: periodic", "voxel_mm: 0.5", ""]))
 
 
 def write_factors(path, yaml):
@@ -84,7 +84,8 @@ def write_factors(path, yaml):
     point[SHAPE[0] // 2, SHAPE[1] // 2] = 1
     kernel = spec.build().normal(point)
     norm = float(kernel.sum())
-    metadata = FactorMetadata(spec, spec.fingerprint, SpectralNorm(norm, True, 1), 0.0)
+    found = SpectralNorm(norm, True, 1)
+    metadata = FactorMetadata(spec, spec.fingerprint, found, 0.0, voxel_mm=spec.grid.voxel_mm)
     save_factors(path, Factors(LagKernel(kernel[None], SHAPE, ("periodic",) * 2)), metadata)
     return norm
 

@@ -12,7 +12,9 @@ from normalfit.restriction import restrict
 from partunroll.data_store import DataStore, SampleInfo, create_store
 from partunroll.errors import InputError
 from partunroll.patch_batch import RestrictedNormals
-from partunroll.patch_dataset import PatchDataset, draw_patch
+from partunroll.patch_dataset import PatchDataset
+from partunroll.patch_sampler import draw_patch
+from partunroll.patch_symmetry import PatchSymmetry
 
 GRID = (20, 22)
 AXES = ((), (-1,), (-2,), (-1, -2))
@@ -121,7 +123,7 @@ def test_batch_holds_the_patch_problem(problem, normal):
 
 def test_flipped_batch_is_the_mirrored_problem(problem):
     batch = dataset(problem)[3]
-    flipped = batch.flipped((-1,))
+    flipped = batch.transformed(PatchSymmetry((0, 1), (1,)))
     assert torch.equal(flipped.truth.flip(-1), batch.truth)
     assert torch.equal(flipped.initial_gradient.flip(-1), batch.initial_gradient)
     x = torch.rand(batch.truth.shape)

@@ -1,4 +1,4 @@
-"""How a command ends: one printed result, or one `error:` line and exit code 2."""
+"""How a command ends: one printed result, or one `error:` line and exit code 2; warnings."""
 
 from __future__ import annotations
 
@@ -81,6 +81,11 @@ def print_result(
         with written_beside(json_path) as fresh:
             fresh.write_text(content, encoding="utf-8")
     sys.stdout.write(f"{text}\n")
+
+
+def print_warning(text: str) -> None:
+    """Print one `warning:` line on stderr: the command goes on."""
+    sys.stderr.write(f"warning: {text}\n")
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value

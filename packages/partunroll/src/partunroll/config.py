@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -34,7 +34,8 @@ class _Section(BaseModel):
     def _no_truth_values_for_numbers(cls, values: object) -> object:
         for name, value in values.items() if isinstance(values, Mapping) else ():
             field = cls.model_fields.get(name)
-            if isinstance(value, bool) and field is not None and field.annotation is not bool:
+            kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+            if isinstance(value, bool) and field is not None and bool not in kinds:
                 msg = f"{name} must not be {value}"
                 raise ValueError(msg)
         return values
@@ -98,6 +99,13 @@ class ValidationConfig(_Section):
     overlap: int | None = Field(None, ge=0)  # voxels; None: a quarter of the shortest patch axis
 
 
+class SamplingConfig(_Section):
+    """Where patches are drawn: uniformly, or around voxels of the foreground."""
+
+    foreground: float = Field(0.0, ge=0, le=1)  # share of patches around a foreground voxel
+    threshold: float = Field(0.1, ge=0)  # foreground: magnitude of the reference above it
+
+
 class MadeObjectsConfig(_Section):
     """Objects made for training when no data are given; 1 % noise unless one is set."""
 
@@ -130,6 +138,8 @@ class TrainConfig(_Section):
     gradient_clip: float | None = Field(3e-3, gt=0)
     normal: Literal["factors", "exact"] = "factors"
     flips: bool = False
+    rotations: bool | tuple[Annotated[int, Field(ge=0)], ...] = False  # or the axes to turn
+    sampling: SamplingConfig = SamplingConfig()
     seed: Seed = 0
     validation: ValidationConfig = ValidationConfig()
     made_objects: MadeObjectsConfig = MadeObjectsConfig()

@@ -10,6 +10,7 @@ import torch
 if TYPE_CHECKING:
     from normalfit.grid import Patch
     from normalfit.linear_operator import LinearOperator
+    from partunroll.patch_symmetry import PatchSymmetry
 
 
 class PatchNormal(Protocol):
@@ -59,20 +60,16 @@ class PatchBatch:
             normal=self.normal.to(device),
         )
 
-    def flipped(self, axes: tuple[int, ...]) -> PatchBatch:
-        """Return the mirrored batch: a valid problem, of the mirrored operator.
-
-        Parameters
-        ----------
-        axes
-            Axes of the patches to flip, counted from the last (-1, -2, …).
-        """
+    def transformed(self, symmetry: PatchSymmetry) -> PatchBatch:
+        """Return the batch turned and mirrored: a valid problem, of the transformed operator."""
+        if symmetry.is_identity:
+            return self
         return replace(
             self,
-            initial_estimate=self.initial_estimate.flip(axes),
-            truth=self.truth.flip(axes),
-            initial_gradient=self.initial_gradient.flip(axes),
-            normal=FlippedNormal(self.normal, axes),
+            initial_estimate=symmetry(self.initial_estimate),
+            truth=symmetry(self.truth),
+            initial_gradient=symmetry(self.initial_gradient),
+            normal=TransformedNormal(self.normal, symmetry),
         )
 
 
@@ -102,24 +99,27 @@ class RestrictedNormals:
 
 
 @dataclass(frozen=True, eq=False)
-class FlippedNormal:
-    """A normal operator seen in a mirror: ``F B F``.
+class TransformedNormal:
+    """A normal operator seen in a mirror, or turned: ``S B Sᵀ``, exactly.
+
+    Factors and exact operators are transformed alike, by exchanging axes of what they are
+    applied to: it costs no spectra of turned kernels.
 
     Parameters
     ----------
     normal
         ``B``.
-    axes
-        Axes that ``F`` flips, counted from the last.
+    symmetry
+        ``S``.
     """
 
     normal: PatchNormal
-    axes: tuple[int, ...]
+    symmetry: PatchSymmetry
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Apply it to ``(batch, *p)``."""
-        return self.normal(x.flip(self.axes)).flip(self.axes)
+        return self.symmetry(self.normal(self.symmetry.inverse(x)))
 
-    def to(self, device: torch.device) -> FlippedNormal:
+    def to(self, device: torch.device) -> TransformedNormal:
         """Return it for tensors on another device."""
-        return FlippedNormal(self.normal.to(device), self.axes)
+        return TransformedNormal(self.normal.to(device), self.symmetry)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from normalfit.grid import Patch
 from partunroll.data_store import DataStore
 from partunroll.errors import InputError
 from partunroll.patch_batch import PatchBatch, RestrictedNormals
 from partunroll.patch_gradient import initial_gradient
+from partunroll.patch_sampler import PatchSampler, check_rotations
 from partunroll.patch_source import PatchSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
+
+    from normalfit.grid import Patch
     from normalfit.linear_operator import LinearOperator
     from partunroll.config import TrainConfig
     from partunroll.patch_batch import PatchNormal
@@ -32,9 +35,8 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
     """Batches of patches with what equation (3') needs, indexed by the training step.
 
     Everything random comes from a generator seeded with (seed, step), so a resumed run and any
-    number of workers see the same batches. Item `step` draws an operator, samples (with
-    replacement) and offsets, uniformly over all offsets including the last. It costs one
-    restricted forward and adjoint per patch; nothing of a volume's size is computed.
+    number of workers see the same batches; `PatchSampler` says how they are drawn. An item costs
+    one restricted forward and adjoint per patch; nothing of a volume's size is computed.
 
     The dataset pickles as its arguments: the store, the operators and the factors are opened
     where items are made, here or in a spawned worker.
@@ -53,7 +55,7 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
     Raises
     ------
     InputError
-        There is no training sample.
+        There is no training sample, or they do not suit the configured sampling or rotations.
     """
 
     def __init__(
@@ -68,6 +70,13 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         self._config = config
         self._device = torch.device(device)
         self._samples = training_samples(store_path)
+        check_rotations(config, {operator.name: operator.spec for operator in operators})
+        self._sampler = PatchSampler(
+            config,
+            self._samples,
+            {operator.name: operator.factors.shape for operator in operators},
+            partial(_read_reference, DataStore.open(store_path)),
+        )
         self._source: PatchSource | None = None
 
     def __len__(self) -> int:
@@ -78,28 +87,13 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         if not 0 <= step < len(self):
             msg = f"step must be 0 … {len(self) - 1}, got {step}"
             raise IndexError(msg)
-        rng = np.random.default_rng([self._config.seed, step])
-        name = list(self._samples)[rng.integers(len(self._samples))]
-        known = self._samples[name]
-        samples = tuple(known[i] for i in rng.integers(len(known), size=self._config.batch))
-        shape = self.patch_shape
-        grid_shape = self.source.operator(name).domain.shape
-        patches = tuple(draw_patch(rng, grid_shape, shape) for _ in samples)
-        batch = self._batch(step, name, samples, patches)
-        axes = tuple(-1 - int(axis) for axis in np.flatnonzero(rng.integers(2, size=len(shape))))
-        return batch.flipped(axes) if self._config.flips and axes else batch
+        draw = self._sampler.draw(step)
+        patches = self._sampler.patches(draw.samples, draw.places, self._read_reference)
+        batch = self._batch(step, draw.operator, draw.samples, patches)
+        return batch.transformed(draw.symmetry)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_source": None}
-
-    @property
-    def patch_shape(self) -> tuple[int, ...]:
-        """Voxels per axis of a patch."""
-        shape = self._config.patch_shape
-        if isinstance(shape, int):
-            msg = f"patch_shape must have one length per axis, got {shape}; resolve the config"
-            raise InputError(msg)
-        return shape
 
     @property
     def source(self) -> PatchSource:
@@ -127,6 +121,9 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         norm = self._operators[name].norm
         return PatchBatch(step, name, samples, patches, x0, truth, gradient / norm, normal)
 
+    def _read_reference(self, sample: str, patch: Patch) -> np.ndarray:
+        return self.source.read_one("reference", sample, patch)
+
     def _normal(
         self, name: str, patches: tuple[Patch, ...], restricted: tuple[LinearOperator, ...]
     ) -> PatchNormal:
@@ -143,12 +140,8 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         )
 
 
-def draw_patch(
-    rng: np.random.Generator, grid_shape: tuple[int, ...], patch_shape: tuple[int, ...]
-) -> Patch:
-    """Return a patch drawn uniformly from all that lie inside the grid, the last included."""
-    room = np.subtract(grid_shape, patch_shape)
-    return Patch(tuple(rng.integers(0, room, endpoint=True)), patch_shape)
+def _read_reference(store: DataStore, sample: str, patch: Patch) -> np.ndarray:
+    return store.read(sample, "reference", patch)
 
 
 def training_samples(store_path: Path) -> dict[str, tuple[str, ...]]:

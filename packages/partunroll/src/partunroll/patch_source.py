@@ -54,8 +54,16 @@ class PatchSource:
 
     def read(self, array: str, samples: Sequence[str], patches: Sequence[Patch]) -> torch.Tensor:
         """Return one array of every sample on its patch, ``(batch, *p)``, float32 or complex64."""
-        parts = [self._read(array, *item) for item in zip(samples, patches, strict=True)]
+        parts = [self.read_one(array, *item) for item in zip(samples, patches, strict=True)]
         return torch.from_numpy(np.stack(parts)).to(self._device)
+
+    def read_one(self, array: str, sample: str, patch: Patch) -> np.ndarray:
+        """Return one array of one sample on a patch, ``p``, float32 or complex64."""
+        if not self._cache:
+            return self._store.read(sample, array, patch)
+        if (sample, array) not in self._volumes:
+            self._volumes[sample, array] = self._store.read(sample, array)
+        return self._volumes[sample, array][patch.slices]
 
     def operator(self, name: str) -> LinearOperator:
         """Return an operator of the store."""
@@ -77,13 +85,6 @@ class PatchSource:
     @cached_property
     def _store(self) -> DataStore:
         return DataStore.open(self._store_path)
-
-    def _read(self, array: str, sample: str, patch: Patch) -> np.ndarray:
-        if not self._cache:
-            return self._store.read(sample, array, patch)
-        if (sample, array) not in self._volumes:
-            self._volumes[sample, array] = self._store.read(sample, array)
-        return self._volumes[sample, array][patch.slices]
 
 
 def _stacked(parts: Sequence[Factors]) -> Factors:

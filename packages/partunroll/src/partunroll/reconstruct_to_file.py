@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from normalfit.devices import resolve_device
-from normalfit.factor_file import open_factors
 from normalfit.written_beside import check_output
 from partunroll.checkpoint import load_checkpoint
-from partunroll.errors import InputError, MismatchError
+from partunroll.errors import InputError
 from partunroll.reconstruction import checked_refresh, reconstruct
 from partunroll.reconstruction_file import InitialFacts, ReconstructionFacts, save_reconstruction
+from partunroll.reconstruction_match import match_reconstruction
 from partunroll.scan import load_scan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import torch
     from rich.progress import Progress
 
-    from normalfit.factor_file import FactorFile
     from normalfit.specs import OperatorSpec
-    from partunroll.checkpoint import Checkpoint, TrainedOperator
+    from partunroll.checkpoint import Checkpoint
     from partunroll.initial_estimate import Method
     from partunroll.reconstruction import Normal, Reconstruction
     from partunroll.reconstruction_file import ReconstructionFile
+    from partunroll.reconstruction_match import Matched
     from partunroll.scan import Intensity, Scan
 
 
@@ -52,6 +52,9 @@ def reconstruct_to_file(
     backend: str | None = None,
     device: str = "auto",
     command: str | None = None,
+    operator_file: Path | None = None,
+    allow_mismatch: bool = False,
+    say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> ReconstructionFile:
     """Reconstruct measurements with a trained network and write a reconstruction file.
@@ -76,6 +79,12 @@ def reconstruct_to_file(
         'auto', 'cpu', 'cuda' or 'cuda:N'.
     command
         The command line, for the record.
+    operator_file
+        Where `spec` was read, for messages.
+    allow_mismatch
+        As for `match_reconstruction`; what was allowed stands in the notes.
+    say
+        Told what was allowed, before anything is computed.
 
     Raises
     ------
@@ -92,8 +101,18 @@ def reconstruct_to_file(
         raise InputError(msg)
     where = resolve_device(device)
     trained_network = load_checkpoint(checkpoint)
-    trained = trained_network.operator(spec.fingerprint)
-    file = None if factors is None else _matching_factors(factors, spec, trained)
+    matched = match_reconstruction(
+        spec,
+        trained_network,
+        factors,
+        operator_file=operator_file,
+        checkpoint_file=checkpoint,
+        allow_mismatch=allow_mismatch,
+    )
+    trained, file = matched.trained, matched.factors
+    if say is not None:
+        for note in matched.notes:
+            say(note)
     settings: dict[str, Any] = {
         "patch_shape": trained_network.patch_shape if patch_shape is None else patch_shape,
         "overlap": overlap,
@@ -122,13 +141,13 @@ def reconstruct_to_file(
         scan.operator,
         scan.measurements,
         None if file is None else file.load(where),
-        trained.norm,
+        matched.norm,
         scan.initial_estimate,
         **settings,
         progress=progress,
     )
     facts = ReconstructionFacts(
-        **_provenance(spec, checkpoint, trained_network, scan, result),
+        **_provenance(spec, checkpoint, trained_network, matched, scan, result),
         command=command,
         factors=None if factors is None else str(factors),
         initial_estimate=InitialFacts(
@@ -145,35 +164,27 @@ def reconstruct_to_file(
     return save_reconstruction(output, _volumes(result, scan), facts)
 
 
-def _matching_factors(path: Path, spec: OperatorSpec, trained: TrainedOperator) -> FactorFile:
-    """Open a factor file that belongs to the operator and has the norm of the training."""
-    file = open_factors(path)
-    file.check_operator(spec)
-    if not math.isclose(file.norm.value, trained.norm, rel_tol=1e-6):
-        msg = (
-            f"norm of the factors must be the one of the training, {trained.norm:.9g}, "
-            f"got {file.norm.value:.9g} in {path}; use the factors of the training"
-        )
-        raise MismatchError(msg)
-    return file
-
-
 def _provenance(
-    spec: OperatorSpec, path: Path, checkpoint: Checkpoint, scan: Scan, result: Reconstruction
+    spec: OperatorSpec,
+    path: Path,
+    checkpoint: Checkpoint,
+    matched: Matched,
+    scan: Scan,
+    result: Reconstruction,
 ) -> dict[str, Any]:
     """Return the facts about operator, network, scan and result."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return {
         "operator": spec.document(),
         "fingerprint": spec.fingerprint,
-        "norm": checkpoint.operator(spec.fingerprint).norm,
+        "norm": matched.norm,
         "checkpoint": {"path": str(path), "sha256": digest, "step": checkpoint.step},
         "intensity_per_mm": scan.intensity_per_mm,
         "iterations": [asdict(iteration) for iteration in result.history],
         "residual_norm": result.residual_norm,
         "seconds": list(result.seconds),
         "voxel_mm": scan.operator.domain.voxel_mm,
-        "notes": list(scan.notes),
+        "notes": [*matched.notes, *scan.notes],
     }
 
 

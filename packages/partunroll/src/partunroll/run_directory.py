@@ -10,12 +10,14 @@ import yaml
 
 from normalfit.devices import resolve_device
 from normalfit.errors import NormalfitError
+from partunroll.checkpoint import load_checkpoint
 from partunroll.config import TrainConfig, load_config
 from partunroll.data_store import DataStore
 from partunroll.errors import InputError, PartunrollError
 from partunroll.noise import noise_model
 from partunroll.object_sources import MadeObjects
 from partunroll.patch_dataset import training_samples
+from partunroll.patch_sampler import check_rotations
 from partunroll.simulation import simulate
 from partunroll.training_operator import match_factor_files, operators_of
 from partunroll.training_state import TrainingState
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from partunroll.training_operator import TrainingOperator
 
 _RELATIVE_NOISE = 0.01  # our choice; it has a meaning for every operator
-_MADE, _MADE_DATA = "made objects", "data.zarr"
+_MADE, _MADE_DATA, _LAST = "made objects", "data.zarr", "last.pt"
 _FREE_KEYS = {"num_workers", "cache"}  # they change nothing that is computed
 
 
@@ -62,6 +64,11 @@ class RunDirectory:
     is_new: bool
 
     @property
+    def allowed(self) -> tuple[str, ...]:
+        """In what factors are those of other operators, a sentence each; that was allowed."""
+        return tuple(note for operator in self.operators for note in operator.notes)
+
+    @property
     def log_path(self) -> Path:
         """JSON lines."""
         return self.path / "log.jsonl"
@@ -69,7 +76,7 @@ class RunDirectory:
     @property
     def last_path(self) -> Path:
         """The checkpoint that a resumed run starts from."""
-        return self.path / "last.pt"
+        return self.path / _LAST
 
     @property
     def best_path(self) -> Path:
@@ -95,6 +102,7 @@ def open_run(
     *,
     resume: bool,
     progress: Progress,
+    allow_mismatch: bool = False,
 ) -> RunDirectory:
     """Make the directory of a run, or open it to resume; arguments as for `train`.
 
@@ -105,13 +113,23 @@ def open_run(
     """
     _check_output(output, data, resume=resume)
     saved = load_config(output / "config.yaml") if resume else None
-    specs = operators_of(factor_files) if data is None else DataStore.open(data).operators
-    operators = match_factor_files(specs, factor_files)
+    data_path, last = data or output / _MADE_DATA, output / _LAST
+    known = data is not None or data_path.exists()
+    specs = DataStore.open(data_path).operators if known else operators_of(factor_files)
+    operators = match_factor_files(
+        specs,
+        factor_files,
+        data=data_path,
+        checkpoint=last,
+        trained=load_checkpoint(last).operators if last.exists() else (),
+        allow_mismatch=allow_mismatch,
+    )
     grid_shape = _smallest([operator.factors.shape for operator in operators])
     resolved = (config or saved or TrainConfig()).resolved(
         grid_shape, is_complex=_is_complex(operators)
     )
     resolve_device(resolved.device)
+    check_rotations(resolved, specs)
     if data is not None:
         training_samples(data)
         _trained(DataStore.open(data), operators)
@@ -119,8 +137,8 @@ def open_run(
         _check_same(saved, resolved, output)
     else:
         output.mkdir(parents=True)
-        _write_config(output / "config.yaml", resolved, factor_files, data)
-    data_path = data or output / _MADE_DATA
+        notes = [note for operator in operators for note in operator.notes]
+        _write_config(output / "config.yaml", resolved, factor_files, data, notes)
     if not data_path.exists():
         try:
             _make_data(data_path, specs, resolved, progress)
@@ -222,7 +240,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _write_config(
-    path: Path, config: TrainConfig, factor_files: Sequence[Path], data: Path | None
+    path: Path,
+    config: TrainConfig,
+    factor_files: Sequence[Path],
+    data: Path | None,
+    notes: Sequence[str],
 ) -> None:
     """Write the configuration as a file that `load_config` reads; the rest are comments."""
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
@@ -230,6 +252,7 @@ def _write_config(
         f"# made by {used}",
         *(f"# factors {factors}" for factors in factor_files),
         f"# data {data or _MADE}",
+        *(f"# {note}" for note in notes),
         yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
     ]
     path.write_text("\n".join(lines), encoding="utf-8")

@@ -22,7 +22,7 @@ from partunroll.run_log import RunLog
 from partunroll.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from partunroll.config import TrainConfig
@@ -50,7 +50,7 @@ class TrainResult:
     stop_reason
         'finished', or 'stop_after'.
     notes
-        What the user should know about the data, a sentence each.
+        What the user should know about factors and data, a sentence each.
     """
 
     output: Path
@@ -72,6 +72,8 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
     stop_after: int | None = None,
+    allow_mismatch: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Train a network on patches of a data store, or of objects made for it.
 
@@ -95,6 +97,11 @@ def train(
         Where to show a bar with the loss.
     stop_after
         Save and stop once this many of the configured steps are taken.
+    allow_mismatch
+        As for `match_factor_files`; what was allowed stands in ``config.yaml`` of a new run, in
+        ``log.jsonl`` and in the notes.
+    say
+        Told what was allowed, before the first step.
 
     Raises
     ------
@@ -108,13 +115,26 @@ def train(
     """
     started = time.perf_counter()
     progress = progress or Progress(disable=True)
-    run = open_run(config, factor_files, data, output, resume=resume, progress=progress)
+    run = open_run(
+        config,
+        factor_files,
+        data,
+        output,
+        resume=resume,
+        progress=progress,
+        allow_mismatch=allow_mismatch,
+    )
+    if say is not None:
+        for note in run.allowed:
+            say(note)
     config, device = run.config, resolve_device(run.config.device)
     state = run.state(device)
     last_step = min(config.steps, stop_after or config.steps)
     task = progress.add_task("train", total=config.steps, completed=state.step)
     loss, clock = None, time.perf_counter()
     with RunLog(run.log_path, state.step) as log, _kept_on_error(run, state):
+        if run.allowed:
+            log.write(state.step, allowed=list(run.allowed))
         for batch in _batches(run, device, state.step, last_step):
             waited = time.perf_counter() - clock
             figures = training_step(state, batch.to(device))
@@ -216,8 +236,9 @@ def _notes(run: RunDirectory) -> tuple[str, ...]:
     samples = DataStore.open(run.data_path).samples
     guilty = sum(bool(sample.inverse_crime) for sample in samples)
     if not guilty:
-        return ()
+        return run.allowed
     return (
+        *run.allowed,
         f"{guilty} of the {len(samples)} samples of the data were simulated on the "
         "reconstruction's own grid, an inverse crime",
     )

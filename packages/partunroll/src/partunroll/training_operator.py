@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from normalfit.factor_file import FactorFile, open_factors
 from partunroll.checkpoint import TrainedOperator
 from partunroll.errors import InputError, MismatchError
+from partunroll.factor_match import OperatorFacts, check_factors
 from partunroll.object_sources import safe_name
 
 if TYPE_CHECKING:
@@ -29,17 +30,19 @@ class TrainingOperator:
     spec
         Specification.
     factors
-        Factor file that was fitted to it, opened.
+        Factor file that was fitted to it, opened; another one where that was allowed.
+    norm
+        Spectral norm of ``A*A``, by which gradients and factors are divided: that of the
+        factors, or of the checkpoint that is resumed.
+    notes
+        In what the factors are those of another operator, a sentence each; that was allowed.
     """
 
     name: str
     spec: OperatorSpec
     factors: FactorFile
-
-    @property
-    def norm(self) -> float:
-        """Spectral norm of ``A*A``, by which gradients and factors are divided."""
-        return self.factors.norm.value
+    norm: float
+    notes: tuple[str, ...] = ()
 
     def trained_on(self, samples: Iterable[SampleInfo]) -> TrainedOperator:
         """Return what a checkpoint keeps of it.
@@ -62,13 +65,35 @@ class TrainingOperator:
             )
             raise InputError(msg)
         ((method, window),) = kinds
-        return TrainedOperator(self.name, self.factors.fingerprint, self.norm, method, window)
+        return TrainedOperator(self.name, self.spec.fingerprint, self.norm, method, window)
 
 
 def match_factor_files(
-    operators: Mapping[str, OperatorSpec], paths: Sequence[Path]
+    operators: Mapping[str, OperatorSpec],
+    paths: Sequence[Path],
+    *,
+    data: Path | str = "the data",
+    checkpoint: Path | str = "the checkpoint",
+    trained: Sequence[TrainedOperator] = (),
+    allow_mismatch: bool = False,
 ) -> tuple[TrainingOperator, ...]:
-    """Pair every operator of a data store with the factor file of its fingerprint.
+    """Pair every operator of a data store with its factor file, and compare the two.
+
+    Files are paired by fingerprint; those left over by their names, and one that is left over
+    with the one operator that is. Such pairs differ, and are refused unless that is allowed.
+
+    Parameters
+    ----------
+    operators
+        Specifications by name.
+    paths
+        Factor files.
+    data, checkpoint
+        Files of `operators` and of `trained`, for messages.
+    trained
+        Operators of the checkpoint that is resumed; their norms are kept.
+    allow_mismatch
+        As for `check_factors`.
 
     Raises
     ------
@@ -76,26 +101,24 @@ def match_factor_files(
         Two files belong to the same operator.
     MismatchError
         An operator has no file, or a file no operator; all are named with their fingerprints.
+        Or a pair differs in what is not allowed.
     FactorFileError
         A file cannot be read.
     """
-    if not paths:
-        msg = "factors must be at least one file, got none"
-        raise InputError(msg)
-    files: dict[str, FactorFile] = {}
-    for path in paths:
-        file = open_factors(path)
-        if file.fingerprint in files:
-            other = files[file.fingerprint].path
-            msg = f"factors must be of different operators, got {other} and {path} of the same"
-            raise InputError(msg)
-        files[file.fingerprint] = file
-    known = {spec.fingerprint for spec in operators.values()}
-    matched = known == set(files)
-    if not matched:
-        raise MismatchError(_mismatch(operators, files))
+    pairs = _paired(operators, _opened(paths))
+    resumed = {operator.name: operator for operator in trained}
+    known = []
+    for name, spec in operators.items():
+        facts = [OperatorFacts.of_spec(f"operator {name} of the data", str(data), spec)]
+        if name in resumed:
+            run, before = f"operator {name} of the run", resumed[name]
+            facts.append(OperatorFacts(run, str(checkpoint), before.fingerprint, before.norm))
+        known.append((pairs[name], facts))
+    notes = check_factors(known, allow_mismatch=allow_mismatch)
+    norms = [resumed[n].norm if n in resumed else pairs[n].norm.value for n in operators]
     return tuple(
-        TrainingOperator(name, spec, files[spec.fingerprint]) for name, spec in operators.items()
+        TrainingOperator(name, spec, pairs[name], norm, allowed)
+        for (name, spec), norm, allowed in zip(operators.items(), norms, notes, strict=True)
     )
 
 
@@ -123,10 +146,48 @@ def operators_of(paths: Sequence[Path]) -> dict[str, OperatorSpec]:
     return operators
 
 
-def _mismatch(operators: Mapping[str, OperatorSpec], files: Mapping[str, FactorFile]) -> str:
+def _opened(paths: Sequence[Path]) -> tuple[FactorFile, ...]:
+    if not paths:
+        msg = "factors must be at least one file, got none"
+        raise InputError(msg)
+    files: dict[str, FactorFile] = {}
+    for path in paths:
+        file = open_factors(path)
+        if file.fingerprint in files:
+            other = files[file.fingerprint].path
+            msg = f"factors must be of different operators, got {other} and {path} of the same"
+            raise InputError(msg)
+        files[file.fingerprint] = file
+    return tuple(files.values())
+
+
+def _paired(
+    operators: Mapping[str, OperatorSpec], files: Sequence[FactorFile]
+) -> dict[str, FactorFile]:
+    """Return the file of every operator, by fingerprint, by name, or because it is the last."""
+    by_fingerprint = {file.fingerprint: file for file in files}
+    pairs = {
+        name: by_fingerprint[spec.fingerprint]
+        for name, spec in operators.items()
+        if spec.fingerprint in by_fingerprint
+    }
+    left = [file for file in files if file not in pairs.values()]
+    by_name = {safe_name(file.path): file for file in left}
+    pairs |= {n: by_name[n] for n in operators if n not in pairs and n in by_name}
+    left = [file for file in left if file not in pairs.values()]
+    missing = [name for name in operators if name not in pairs]
+    if len(left) == len(missing) == 1:
+        return {**pairs, missing[0]: left[0]}
+    if left or missing:
+        raise MismatchError(_mismatch(operators, files))
+    return pairs
+
+
+def _mismatch(operators: Mapping[str, OperatorSpec], files: Sequence[FactorFile]) -> str:
     wanted = ", ".join(f"{name} ({spec.fingerprint[:12]})" for name, spec in operators.items())
-    got = ", ".join(f"{file.path} ({fingerprint[:12]})" for fingerprint, file in files.items())
+    got = ", ".join(f"{file.path} ({file.fingerprint[:12]})" for file in files)
     return (
-        f"factors must be one file for each operator of the data, {wanted}, got {got or 'none'}; "
-        "fit the operators of the data store, or leave out the data"
+        f"factors must be one file for each operator of the data, {wanted}, got {got}; fit the "
+        "operators of the data store, or leave out the data, or with --allow-mismatch name the "
+        "files after the operators"
     )

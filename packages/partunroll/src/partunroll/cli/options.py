@@ -55,6 +55,14 @@ UsedWindowOption = Annotated[
         help="Window of the ramp filter; default: as in training.",
     ),
 ]
+MismatchOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mismatch",
+        help="Use factors of another operator, voxel size or norm; never of another grid. What "
+        "was allowed is recorded.",
+    ),
+]
 
 
 def command_line() -> str:

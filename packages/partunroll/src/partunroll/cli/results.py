@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from normalfit.command_line import print_result
+from normalfit.command_line import print_result, print_warning
 from normalfit.written_beside import check_outputs
 from partunroll.cli.options import (
     BackendOption,
     DeviceOption,
     JsonOption,
+    MismatchOption,
     OperatorOption,
     OutputOption,
     UsedMethodOption,
@@ -86,6 +87,7 @@ def reconstruct(
     ] = None,
     backend: BackendOption = None,
     device: DeviceOption = "auto",
+    allow_mismatch: MismatchOption = False,
     json: JsonOption = None,
 ) -> None:
     """Reconstruct measurements with a trained network."""
@@ -116,6 +118,9 @@ def reconstruct(
             backend=backend,
             device=device,
             command=command_line(),
+            operator_file=operator,
+            allow_mismatch=allow_mismatch,
+            say=print_warning,
             progress=bars,
         )
     print_result(str(file), file.as_json(), json)

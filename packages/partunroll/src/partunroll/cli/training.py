@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from normalfit.command_line import print_result
+from normalfit.command_line import print_result, print_warning
 from normalfit.written_beside import check_outputs
-from partunroll.cli.options import JsonOption
+from partunroll.cli.options import JsonOption, MismatchOption
 
 
 def train(
@@ -38,6 +38,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run where it was last saved.")
     ] = False,
+    allow_mismatch: MismatchOption = False,
     json: JsonOption = None,
 ) -> None:
     """Train a network on patches. Options win over the config file."""
@@ -51,5 +52,14 @@ def train(
     options = {"steps": steps, "seed": seed, "device": device}
     settings = config_from_options(config, options, run, resume=resume)
     with progress_bars() as bars:
-        result = train_network(settings, factors, data, run, resume=resume, progress=bars)
+        result = train_network(
+            settings,
+            factors,
+            data,
+            run,
+            resume=resume,
+            progress=bars,
+            allow_mismatch=allow_mismatch,
+            say=print_warning,
+        )
     print_result(summary(result), figures(result), json)

@@ -1,0 +1,275 @@
+"""Patches are drawn around the foreground and turned as configured, and read no other chunk."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from normalfit.factor_file import FactorMetadata, save_factors
+from normalfit.factors import Factors
+from normalfit.grid import Patch
+from normalfit.lag_kernel import LagKernel
+from normalfit.specs import spec_from_document
+from normalfit.spectral_norm import SpectralNorm
+from partunroll.config import TrainConfig
+from partunroll.data_store import SampleInfo, create_store
+from partunroll.data_store_header import SAMPLE_ARRAYS
+from partunroll.errors import DataStoreError, InputError
+from partunroll.foreground import ForegroundMap
+from partunroll.patch_dataset import PatchDataset
+from partunroll.patch_sampler import (
+    PatchSampler,
+    check_rotations,
+    draw_patch,
+    patch_around,
+    rotated_axes,
+)
+from partunroll.patch_symmetry import PatchSymmetry
+from partunroll.training import train
+from partunroll.training_operator import match_factor_files
+
+GRID = (20, 22)
+SAMPLES = {"op": ("a", "b")}
+VOLUME = (40, 33, 70)  # blocks of 32 voxels, the last ones cut
+
+
+def config(grid=GRID, **values):
+    return TrainConfig.model_validate({"patch_shape": 10, "batch": 3, **values}).resolved(grid)
+
+
+def no_reading(sample, patch):
+    pytest.fail(f"{sample} must not be read to draw, got {patch}")
+
+
+def sampler(volumes=None, grid=GRID, **values):
+    read = (lambda sample, patch: volumes[sample][patch.slices]) if volumes else no_reading
+    return PatchSampler(config(grid, **values), SAMPLES, {"op": grid}, read)
+
+
+@pytest.fixture(scope="module")
+def volume():
+    """Two boxes and a single voxel at the far corner, over noise below the threshold."""
+    x = np.random.default_rng(0).random(VOLUME, dtype=np.float32) / 10
+    x[3:9, 4:30, 30:36] = 0.6  # across two blocks
+    x[35:38, 2:5, 40:44] = -0.7
+    x[-1, -1, -1] = 0.5
+    return x
+
+
+def test_the_map_counts_voxels_per_block(volume):
+    read = lambda patch: volume[patch.slices]  # noqa: E731
+    found = ForegroundMap.of_volume("a", VOLUME, 0.3, read)
+    assert found.counts.sum() == np.count_nonzero(np.abs(volume) > 0.3)
+    assert found.counts.nbytes == 8 * 2 * 2 * 3
+
+
+def test_every_foreground_voxel_is_drawn_equally_often(volume):
+    part = volume[34:, :6, 38:46]  # 36 voxels
+    read = lambda patch: part[patch.slices]  # noqa: E731
+    found = ForegroundMap.of_volume("a", part.shape, 0.3, read)
+    rng = np.random.default_rng(1)
+    counts = np.zeros(part.shape, int)
+    for _ in range(3600):
+        counts[found.locate(found.draw(rng), read)] += 1
+    assert np.array_equal(counts > 0, np.abs(part) > 0.3)
+    assert counts[counts > 0].min() > 60
+    assert counts.max() < 150
+
+
+def test_voxels_of_all_blocks_are_found(volume):
+    read = lambda patch: volume[patch.slices]  # noqa: E731
+    found = ForegroundMap.of_volume("a", VOLUME, 0.3, read)
+    rng = np.random.default_rng(2)
+    drawn = [found.draw(rng) for _ in range(300)]
+    assert all(abs(volume[found.locate(voxel, read)]) > 0.3 for voxel in drawn)
+    blocks = {voxel.block.offset for voxel in drawn}
+    assert (
+        {(0, 0, 0), (0, 0, 32), (32, 0, 32)}
+        <= blocks
+        <= {*[(0, 0, 0), (0, 0, 32), (32, 0, 32), (32, 32, 64)]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("centre", "offset"),
+    [
+        ((6, 9), (2, 7)),
+        ((0, 0), (0, 0)),
+        ((19, 21), (12, 17)),
+        ((4, 2), (0, 0)),
+        ((16, 19), (12, 17)),
+    ],
+)
+def test_the_voxel_is_in_the_middle_unless_a_face_is_near(centre, offset):
+    assert patch_around(centre, GRID, (8, 5)) == Patch(offset, (8, 5))
+
+
+def test_the_share_of_patches_around_the_foreground(volume):
+    volumes = {"a": volume, "b": volume}
+    one = sampler(volumes, VOLUME, sampling={"foreground": 0.8, "threshold": 0.3})
+    read = lambda sample, patch: volumes[sample][patch.slices]  # noqa: E731
+    hits = []
+    for step in range(150):
+        draw = one.draw(step)
+        for place, patch in zip(
+            draw.places, one.patches(draw.samples, draw.places, read), strict=True
+        ):
+            patch.check_inside(VOLUME)
+            if not isinstance(place, Patch):
+                assert np.abs(volume[patch.slices]).max() > 0.3
+            hits.append(not isinstance(place, Patch))
+    assert np.mean(hits) == pytest.approx(0.8, abs=0.06)
+
+
+def test_without_the_options_batches_are_those_of_older_runs():
+    """A run of a version that knew neither can be resumed, and goes on with the same patches."""
+    one, flipping = sampler(), sampler(flips=True)
+    for step in range(20):
+        rng = np.random.default_rng([0, step])
+        rng.integers(1)
+        samples = tuple(SAMPLES["op"][i] for i in rng.integers(2, size=3))
+        places = tuple(draw_patch(rng, GRID, (10, 10)) for _ in range(3))
+        flips = tuple(sorted(1 - i for i in np.flatnonzero(rng.integers(2, size=2))))
+        draw = one.draw(step)
+        assert (draw.samples, draw.places) == (samples, places)
+        assert draw.symmetry.is_identity
+        assert flipping.draw(step).symmetry == PatchSymmetry((0, 1), flips)
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        ({}, 1),
+        ({"flips": True}, 4),
+        ({"rotations": True}, 4),
+        ({"flips": True, "rotations": True}, 8),
+    ],
+)
+def test_all_symmetries_are_drawn(values, count):
+    one = sampler(**values)
+    assert len({one.draw(step).symmetry for step in range(150)}) == count
+
+
+def test_only_the_named_axes_are_turned():
+    one = sampler(grid=(12, 20, 20), rotations=[1, 2], patch_shape=[4, 8, 8])
+    permutations = {one.draw(step).symmetry.permutation for step in range(50)}
+    assert permutations == {(0, 1, 2), (0, 2, 1)}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"patch_shape": [12, 9], "rotations": True},
+            r"equally long, got axes \[0, 1\] of patch_sh",
+        ),
+        ({"rotations": [0]}, r"rotations must name at least two of the axes 0 … 1, .* got \[0\]"),
+        ({"rotations": [0, 2]}, r"rotations must name at least two of the axes 0 … 1"),
+        ({"rotations": [1, 1]}, r"rotations must name .* each once, got \[1, 1\]"),
+        ({"rotations": []}, "rotations must name"),
+    ],
+)
+def test_rotations_that_patches_do_not_allow_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        rotated_axes(config(**values))
+
+
+def test_axes_that_the_prior_does_not_see_are_not_turned():
+    planes = {"network": {"prior": {"dim": 2}}, "patch_shape": 8}
+    with pytest.raises(InputError, match=r"the prior sees, the last 2, got \[0, 1, 2\]"):
+        rotated_axes(config((20, 20, 20), rotations=True, **planes))
+    assert rotated_axes(config((20, 20, 20), rotations=[1, 2], **planes)) == (1, 2)
+
+
+def test_voxels_of_several_sides_are_not_turned_into_each_other():
+    document = {"kind": "deconvolution", "volume_shape": [20, 20, 20], "voxel_mm": [2, 1, 1]}
+    spec = spec_from_document({**document, "gaussian_std_voxels": 0.5}, {})
+    cube = {"patch_shape": 8, "grid": (20, 20, 20)}
+    with pytest.raises(InputError, match=r"got axes \[0, 1, 2\] of operator ct with voxels of \(2"):
+        check_rotations(config(rotations=True, **cube), {"ct": spec})
+    check_rotations(config(rotations=[1, 2], **cube), {"ct": spec})
+    check_rotations(config(**cube), {"ct": spec})
+
+
+def test_rotations_are_refused_before_a_run_is_made(problem, tmp_path):
+    with pytest.raises(InputError, match="equally long"):
+        train(problem.config(rotations=True), problem.factors, problem.data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("normal", ["factors", "exact"])
+def test_turned_batches_are_those_of_plain_batches(problem, normal):
+    """As `transformed` of what is drawn without the option."""
+    values = {"patch_shape": 10, "normal": normal, "batch": 2}
+    plain, turned = (
+        PatchDataset(problem.data, problem.operators, problem.config(**values, rotations=on))
+        for on in (False, True)
+    )
+    seen = set()
+    for step in range(8):
+        one, other = plain[step], turned[step]
+        symmetry = turned._sampler.draw(step).symmetry
+        seen.add(symmetry)
+        assert torch.equal(other.truth, symmetry(one.truth))
+        assert torch.equal(other.initial_gradient, symmetry(one.initial_gradient))
+        x = torch.rand(one.truth.shape)
+        assert torch.equal(other.normal(symmetry(x)), symmetry(one.normal(x)))
+    assert len(seen) > 2
+
+
+def test_a_threshold_above_a_reference_is_refused_by_sample(problem):
+    values = problem.config(sampling={"foreground": 0.5, "threshold": 1.5})
+    with pytest.raises(InputError, match=r"threshold must be below .* sample std1-0, 1, got 1.5"):
+        PatchDataset(problem.data, problem.operators, values)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_foreground_is_as_decided_by_seed_and_step_as_the_rest(problem, cache):
+    values = problem.config(sampling={"foreground": 1.0}, cache=cache, flips=True)
+    first, second = (PatchDataset(problem.data, problem.operators, values) for _ in range(2))
+    backwards = [second[step] for step in (3, 2, 1, 0)][::-1]
+    for step, batch in enumerate(backwards):
+        assert torch.equal(first[step].truth, batch.truth)
+        assert first[step].patches == batch.patches
+        assert bool((batch.truth > 0.1).flatten(1).any(1).all())
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A store of an image of 600 × 300 voxels, in chunks of 256 × 256, with a box in chunk 2/0."""
+    shape = (600, 300)
+    document = {"kind": "deconvolution", "volume_shape": list(shape), "gaussian_std_voxels": 0.5}
+    spec = spec_from_document(document, {})
+    image = np.zeros(shape, np.float32)
+    image[560:580, 20:40] = 1
+    info = SampleInfo(id="a", operator="op", split="train", source="test")
+    with create_store(tmp_path / "data.zarr", {"op": spec}, {}) as writer:
+        writer.add_sample(info, dict.fromkeys(SAMPLE_ARRAYS, image))
+    u = torch.ones(1, *shape)
+    factors = Factors(LagKernel(torch.ones(1, 3, 3) / 9, shape, ("linear",) * 2), u)
+    norm = SpectralNorm(1.0, converged=True, iterations=1)
+    save_factors(tmp_path / "op.zarr", factors, FactorMetadata(spec, spec.fingerprint, norm, 0.0))
+    return tmp_path, match_factor_files({"op": spec}, [tmp_path / "op.zarr"])
+
+
+def test_only_the_chunks_that_patches_meet_are_read(large):
+    """All others are deleted once the foreground is known: of the volumes and of u."""
+    folder, operators = large
+    values = config((600, 300), sampling={"foreground": 1.0}, cache=False)
+    dataset = PatchDataset(folder / "data.zarr", operators, values)
+    removed = 0
+    volumes = [(folder / "data.zarr/samples/a" / n / "c", {("2", "0")}) for n in SAMPLE_ARRAYS]
+    diagonal = folder / "op.zarr/u/c/0", {("8", "0"), ("9", "0")}  # patches in 555…584, 15…44
+    for chunks, kept in (*volumes, diagonal):
+        for chunk in chunks.rglob("*/*"):
+            if chunk.relative_to(chunks).parts not in kept:
+                chunk.unlink()
+                removed += 1
+    assert removed > 60
+    for step in range(3):
+        assert bool(dataset[step].truth.flatten(1).any(1).all())
+    shutil.rmtree(folder / "data.zarr/samples/a/reference/c")
+    dataset._sampler.draw(3)  # reads nothing
+    with pytest.raises(DataStoreError, match="chunk 2/0 of reference must exist"):
+        _ = dataset[3]
