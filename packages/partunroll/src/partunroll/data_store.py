@@ -1,6 +1,6 @@
 """DataStore: samples with all that training and reconstruction need, in one Zarr group.
 
-Layout, version 0.1::
+Layout, version 0.2 (0.1 had no digests of arrays)::
 
     data.zarr                      attributes: the header, see `data_store_header`
       operators/NAME/FIELD         arrays that the operators' documents name
