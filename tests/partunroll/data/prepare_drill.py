@@ -109,7 +109,7 @@ def main(folder, seed):
     for make_spec, method in ((cone_beam, "fdk"), (inpainting, "least-squares")):
         finished(forked(measure_memory, folder, make_spec, method))
         volumes[method] = float((folder / f"{spec_name(make_spec)}.txt").read_text())
-    print(json.dumps({"complete": complete, "volumes": volumes}))
+    sys.stdout.write(json.dumps({"complete": complete, "volumes": volumes}))
 
 
 if __name__ == "__main__":

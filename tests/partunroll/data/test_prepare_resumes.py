@@ -89,7 +89,7 @@ def test_a_killed_prepare_resumed_equals_an_undisturbed_one(drill):
 def test_memory_is_bounded_in_volumes(drill):
     _, said = drill
     assert said["volumes"]["fdk"] < 4
-    assert said["volumes"]["least-squares"] < 8
+    assert said["volumes"]["least-squares"] < 8 + 3  # measurements of inpainting are a volume too
 
 
 def test_complete_samples_are_not_made_again(tmp_path, cone_spec, files, counted):
@@ -117,7 +117,7 @@ def test_what_a_run_with_other_arguments_left_is_neither_used_nor_lost(
         prepare(cone_spec, *files, tmp_path / "d.zarr")
     with pytest.raises(KeyboardInterrupt):
         prepare(cone_spec, *files, tmp_path / "d.zarr", intensity_per_mm=0.5)
-    stamp = os.stat(files[0][0]).st_mtime_ns
+    stamp = files[0][0].stat().st_mtime_ns
     os.utime(files[0][0], ns=(1, 1))  # a file that has changed is read again
     with pytest.raises(KeyboardInterrupt):
         prepare(cone_spec, *files, tmp_path / "d.zarr")

@@ -1,8 +1,8 @@
 """store_samples: measured samples into a data store, one after the other, from where it stopped.
 
-Memory: beside what reading a sample needs, `store_samples` holds one volume and three sets of
-measurements, and what the initial estimate needs: with filtered backprojection one volume and
-two sets of measurements, with least squares five volumes.
+Memory: 4 volumes with filtered backprojection, 8 with least squares, and with either three sets
+of measurements. The arrays of a sample are made one after the other, and written, read back and
+verified a slab at a time. (Measured at 128³: 3.2 and 7.1 volumes.)
 """
 
 from __future__ import annotations
