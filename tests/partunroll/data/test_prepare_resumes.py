@@ -52,7 +52,8 @@ def files(tmp_path, cone_spec):
 @pytest.fixture
 def counted(monkeypatch):
     """Return the ids of the samples that are computed, and a set of those at which to fail."""
-    ids, failing = [], set()
+    ids: list[str] = []
+    failing: set[str] = set()
     add = prepared_samples.Preparation.add
 
     def adding(self, writer, source, operator):

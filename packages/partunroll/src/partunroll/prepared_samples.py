@@ -54,6 +54,8 @@ class SampleSource:
     read
         Returns y and x* (None where there is no reference), given the operator. They belong to
         the caller, who may overwrite them.
+    check
+        Refuses measurements that do not belong to their reference, given y and ``A x*``.
     """
 
     id: str
@@ -62,6 +64,7 @@ class SampleSource:
     source: str
     spec: Callable[[], OperatorSpec]
     read: Callable[[LinearOperator], tuple[torch.Tensor, torch.Tensor | None]]
+    check: Callable[[torch.Tensor, torch.Tensor], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Preparation:
         Projector in place of the spec's; None: the spec's.
     device
         Where projections are computed.
+    large_residual
+        References that leave more of the measurements unexplained are noted.
     """
 
     intensity_per_mm: float | None
@@ -86,6 +91,7 @@ class Preparation:
     method: Method
     backend: str | None
     device: torch.device
+    large_residual: float = LARGE_RESIDUAL
 
     def document(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
@@ -108,7 +114,9 @@ class Preparation:
         intensity = self._intensity(operator, x, y)
         y = y.div_(intensity)
         x = None if x is None else x.to(y).div_(intensity)
-        arrays = SampleArrays(operator, y, x, window=self.window, method=self.method)
+        arrays = SampleArrays(
+            operator, y, x, window=self.window, method=self.method, check=source.check
+        )
         del x, y  # the arrays let go of them one by one
         method = arrays.initial_method
         info = SampleInfo(
@@ -193,12 +201,12 @@ def store_samples(
                 if built is None or built[0].fingerprint != spec.fingerprint:
                     built = spec, spec.build(how.backend)
                 info = how.add(writer, source, built[1])
-            notes += _notes(info)
+            notes += _notes(info, how.large_residual)
     return summarize(output, tuple(notes))
 
 
-def _notes(info: SampleInfo) -> list[str]:
-    if info.relative_residual is None or info.relative_residual <= LARGE_RESIDUAL:
+def _notes(info: SampleInfo, large_residual: float) -> list[str]:
+    if info.relative_residual is None or info.relative_residual <= large_residual:
         return []
     return [
         f"sample {info.id}: the reference leaves {info.relative_residual:.0%} of the measurements "

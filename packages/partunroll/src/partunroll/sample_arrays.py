@@ -9,7 +9,7 @@ import torch
 from partunroll.initial_estimate import Method, UsedMethod, estimate_method, initial_estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
 
@@ -34,6 +34,8 @@ class SampleArrays:
         x*, ``(*domain)``, or None.
     window, method
         As for `initial_estimate`.
+    check
+        Is given y and ``A x*``, and refuses what it must.
 
     Attributes
     ----------
@@ -52,6 +54,7 @@ class SampleArrays:
         *,
         window: str = "hann",
         method: Method = "auto",
+        check: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
     ) -> None:
         self.initial_method: UsedMethod = estimate_method(operator, method)
         self.relative_residual: float | None = None
@@ -59,7 +62,10 @@ class SampleArrays:
         self._y, self._x = measurements, reference
         self._residual: torch.Tensor | None = None
         if reference is not None:
-            residual = measurements - operator.forward(reference)
+            projected = operator.forward(reference)
+            if check is not None:
+                check(measurements, projected)
+            residual = measurements - projected
             norm = measurements.norm().clamp_min(1e-30)
             self.relative_residual = float(residual.norm() / norm)
             self._residual = residual

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import glob
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from partunroll.array_file import KEY_MARK
 from partunroll.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def source_stamp(path: Path | str) -> list[str]:
@@ -30,10 +34,20 @@ def source_stamp(path: Path | str) -> list[str]:
         files = sorted(file for file in root.rglob("*") if file.is_file())
     else:
         files = [root]
+    return [str(Path(str(path)).absolute()), *file_stamps(files)]
+
+
+def file_stamps(files: Iterable[Path]) -> list[str]:
+    """Return path, size and time of change of every file.
+
+    Raises
+    ------
+    InputError
+        One does not exist.
+    """
     try:
         stats = [(file, file.stat()) for file in files]
     except OSError as error:
-        msg = f"{error.filename} must be an existing file or folder, got {error.strerror}"
+        msg = f"{error.filename} must be an existing file or folder, got: {error.strerror}"
         raise InputError(msg) from error
-    stamps = [f"{file.name} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats]
-    return [str(Path(str(path)).absolute()), *stamps]
+    return [f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats]
