@@ -11,7 +11,7 @@ from normalfit.command_line import run
 from normalfit.errors import NormalfitError
 from partunroll.cli.data import initial, line_integrals, prepare, simulate
 from partunroll.cli.demo import demo
-from partunroll.cli.known_data import prepare_calgary, prepare_walnut
+from partunroll.cli.known_data import operators, prepare_calgary, prepare_walnut
 from partunroll.cli.list_options import ListOptions
 from partunroll.cli.mri import baseline, coil_maps, compress_coils, sampling_mask
 from partunroll.cli.results import evaluate, reconstruct
@@ -29,6 +29,7 @@ app = typer.Typer(
 for command in (
     simulate,
     prepare,
+    operators,
     line_integrals,
     coil_maps,
     sampling_mask,

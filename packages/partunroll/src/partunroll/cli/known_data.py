@@ -1,4 +1,4 @@
-"""Commands that prepare data sets whose layout is known: prepare walnut, prepare calgary."""
+"""Commands about known data sets: prepare walnut, prepare calgary, and operators to fit then."""
 
 from __future__ import annotations
 
@@ -159,3 +159,14 @@ def prepare_calgary(
     with progress_bars() as bars:
         summary = prepare(folder, output, choice, split=split, device=device, progress=bars)
     print_result(str(summary), summary.as_json(), json)
+
+
+def operators(
+    data: Annotated[Path, typer.Argument(metavar="STORE", help="A data store.")],
+    output: OutputOption,
+) -> None:
+    """Write the operators of a data store as YAML files, which `normalfit fit` takes."""
+    from partunroll.operator_export import export_operators
+
+    names = export_operators(data, output)
+    print_result("\n".join(f"{output / name}.yaml" for name in names))
