@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,17 +135,17 @@ def test_what_a_run_with_other_arguments_left_is_neither_used_nor_lost(
 
 def test_damage_is_found_at_the_end_and_mended_by_the_next_run(tmp_path, cone_spec, files, counted):
     ids, failing = counted
-    failing.add("y1")
+    failing.add("y2")
     with pytest.raises(KeyboardInterrupt):
         prepare(cone_spec, *files, tmp_path / "d.zarr")
-    (chunk,) = tmp_path.glob(".*.unfinished/output/samples/y0/reference/c/0/0/0")
-    content = chunk.read_bytes()
-    chunk.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    for chunk in tmp_path.glob(".*.unfinished/output/samples/y*/reference/c/0/0/0"):
+        content = chunk.read_bytes()
+        chunk.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     failing.clear()
-    with pytest.raises(DataStoreError, match="run the same command again, which makes sample-y0"):
+    with pytest.raises(DataStoreError, match=r"run the same .* makes sample-y0, sample-y1 again"):
         prepare(cone_spec, *files, tmp_path / "d.zarr")
     prepare(cone_spec, *files, tmp_path / "d.zarr")
-    assert ids == ["y0", "y1", "y1", "y2", "y0"]
+    assert ids == ["y0", "y1", "y2", "y2", "y0", "y1"]
     DataStore.open(tmp_path / "d.zarr").read("y0", "reference")
 
 
@@ -170,3 +171,19 @@ def test_one_process_at_a_time_makes_an_output(tmp_path, cone_spec, files, monke
     with pytest.raises(KeyboardInterrupt):
         prepare(cone_spec, *files, tmp_path / "d.zarr")
     assert not list(tmp_path.glob(".*"))  # nothing was complete
+
+
+def test_what_a_kill_after_the_last_rename_leaves_does_no_harm(
+    tmp_path, cone_spec, files, monkeypatch
+):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(cone_spec, *files, tmp_path / "d.zarr")
+    assert len(list(tmp_path.glob(".*.unfinished/complete/sample-*"))) == 3
+    (tmp_path / "d.zarr").rename(tmp_path / "e.zarr")
+    prepare(cone_spec, *files, tmp_path / "d.zarr")  # made anew: the output was renamed
+    assert not list(tmp_path.glob(".*"))

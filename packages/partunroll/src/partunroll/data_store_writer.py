@@ -211,23 +211,30 @@ class DataStoreWriter:
             An array does not read back.
         """
         header = make_header(self._operators, self._samples.values(), self._made)
-        if self._work is not None:
-            for name, operator in self._operators.items():
-                self._verify(f"operator-{name}", self._path / "operators" / name, operator.arrays)
-            for name, sample in self._samples.items():
-                self._verify(f"sample-{name}", self._path / "samples" / name, sample.arrays)
+        if self._complete is not None:
+            self._verify(self._complete)
         zarr.open_group(self._path, mode="r+").attrs.put(to_attributes(header))
 
-    def _verify(self, part: str, folder: Path, entries: Mapping[str, ArrayEntry]) -> None:
-        try:
-            for name, entry in entries.items():
-                with damage_reported(folder / name):
-                    CheckedArray(folder / name, entry).verify()
-        except DataStoreError as error:
-            assert self._complete is not None  # noqa: S101 - only kept work is verified
-            self._complete.remove(part)
-            msg = f"{error}; run the same command again, which makes {part} again"
-            raise DataStoreError(msg) from error
+    def _verify(self, complete: CompletedParts) -> None:
+        """Read every chunk; what is damaged is complete no more."""
+        parts = [
+            (f"{kind}-{name}", self._path / f"{kind}s" / name, entry.arrays)
+            for kind, entries in (("operator", self._operators), ("sample", self._samples))
+            for name, entry in entries.items()
+        ]
+        problems = []
+        for part, folder, arrays in parts:
+            try:
+                for name, entry in arrays.items():
+                    with damage_reported(folder / name):
+                        CheckedArray(folder / name, entry).verify()
+            except DataStoreError as error:
+                complete.remove(part)
+                problems.append((part, str(error)))
+        if problems:
+            again = ", ".join(part for part, _ in problems)
+            msg = f"{problems[0][1]}; run the same command again, which makes {again} again"
+            raise DataStoreError(msg)
 
     def _write(self, path: Path, name: str, values: np.ndarray, info: SampleInfo) -> ArrayEntry:
         dtype = np.complex64 if np.iscomplexobj(values) else np.float32

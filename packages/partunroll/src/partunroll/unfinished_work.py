@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DIGITS = 16  # of the hashes in a folder's name
-_LOCK, _PLAN = "lock", "plan.json"
+_LOCK, _PLAN, _OUTPUT = "lock", "plan.json", "output"
 
 
 @dataclass(eq=False)
@@ -61,13 +61,15 @@ def unfinished_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinishe
     InputError
         `target` exists or cannot be made (normalfit's), or another process is making it.
     """
-    check_output(target)
     prefix = f".partunroll-{_short_hash(os.fsencode(target.name))}-"
+    check_output(target)
     document = json.dumps(plan, sort_keys=True, indent=1)
     folder = target.absolute().with_name(f"{prefix}{_short_hash(document.encode())}.unfinished")
     lock = _locked(folder, target)
-    work = UnfinishedWork(folder, folder / "output")
+    work = UnfinishedWork(folder, folder / _OUTPUT)
     try:
+        if not work.fresh.exists():  # what is recorded of it is gone with it
+            _clear(folder)
         (folder / _PLAN).write_text(document, encoding="utf-8")  # for whoever finds the folder
         yield work
         put_in_place(work.fresh, target, overwrite=False)
@@ -80,10 +82,23 @@ def unfinished_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinishe
         raise
     else:
         shutil.rmtree(folder, ignore_errors=True)
-        for other in folder.parent.glob(f"{prefix}*.unfinished"):
+        for other in _folders(target, prefix):
             _remove_unless_locked(other)
     finally:
         lock.close()
+
+
+def _folders(target: Path, prefix: str) -> list[Path]:
+    return sorted(target.absolute().parent.glob(f"{prefix}*.unfinished"))
+
+
+def _clear(folder: Path) -> None:
+    """Remove everything but the lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
 
 
 def _short_hash(data: bytes) -> str:
