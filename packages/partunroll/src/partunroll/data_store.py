@@ -1,6 +1,6 @@
 """DataStore: samples with all that training and reconstruction need, in one Zarr group.
 
-Layout, version 0.1::
+Layout, version 0.2 (0.1 had no digests of arrays)::
 
     data.zarr                      attributes: the header, see `data_store_header`
       operators/NAME/FIELD         arrays that the operators' documents name
@@ -110,8 +110,23 @@ class DataStore:
         DataStoreError
             A stored operator is damaged, or its fingerprint is not what the header says.
         """
+        return {name: self.operator(name) for name in self._header.operators}
+
+    def operator(self, name: str) -> OperatorSpec:
+        """Return the spec of one operator; the arrays of no other are read.
+
+        Raises
+        ------
+        InputError
+            There is no such operator.
+        DataStoreError
+            As `operators`.
+        """
+        if name not in self._header.operators:
+            msg = f"operator must be one of {', '.join(self._header.operators)}, got {name!r}"
+            raise InputError(msg)
         with damage_reported(self.path):
-            return {name: self._spec(name) for name in self._header.operators}
+            return self._spec(name)
 
     def sample(self, sample_id: str) -> SampleInfo:
         """Return what the store says about a sample.

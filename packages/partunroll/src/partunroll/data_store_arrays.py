@@ -7,7 +7,9 @@ The fill value is NaN, so that other readers do not take a missing chunk for zer
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
+from normalfit.grid import Patch
 from partunroll.data_store_header import ArrayEntry
 from partunroll.errors import DataStoreError
 
@@ -22,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from normalfit.grid import Patch
+    from numpy.typing import NDArray
 
 CODECS = ["bytes", "zstd", "crc32c"]
+SLAB_BYTES = 2**25  # several chunks of 32³ across 512², few against a volume  # our choice
 ZSTD_LEVEL = 1  # floats hardly compress; the regions of zeros do at any level
 
 
@@ -49,8 +53,25 @@ def write_array(
     values: np.ndarray,
     chunks: tuple[int, ...],
     attributes: Mapping[str, object] | None = None,
+    *,
+    digest: bool = False,
 ) -> ArrayEntry:
     """Write one array with checksums, read it back, and return its entry for the header.
+
+    It is written and read a slab at a time: beside `values`, a few times `SLAB_BYTES` are held.
+
+    Parameters
+    ----------
+    path
+        Folder to make.
+    values
+        The array.
+    chunks
+        Chunk shape.
+    attributes
+        Attributes of the Zarr array, JSON values.
+    digest
+        Give the entry the SHA-256 of the values too.
 
     Raises
     ------
@@ -68,12 +89,37 @@ def write_array(
         config={"write_empty_chunks": True},
         attributes=dict(attributes or {}),  # type: ignore[arg-type] # JSON by the caller's word
     )
-    array[...] = values
     entry = ArrayEntry(shape=values.shape, dtype=values.dtype.name, chunks=chunks)
-    if CheckedArray(path, entry).read().tobytes() != values.tobytes():
-        msg = f"{path.name} must read back as it was written, got other bytes"
-        raise DataStoreError(msg)
-    return entry
+    hashed = hashlib.sha256()
+    written = CheckedArray(path, entry)
+    for slab in slabs(values.shape, chunks, values.dtype.itemsize):
+        part = np.ascontiguousarray(values[slab.slices])
+        array[slab.slices] = part
+        content = _bytes(part)
+        if not np.array_equal(_bytes(written.read(slab)), content):
+            msg = f"{path.name} must read back as it was written, got other bytes"
+            raise DataStoreError(msg)
+        if digest:
+            hashed.update(content.data)
+    return entry.model_copy(update={"sha256": hashed.hexdigest()}) if digest else entry
+
+
+def slabs(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> Iterator[Patch]:
+    """Yield slabs along the first axis, of whole chunks, in their order.
+
+    Each has at most `SLAB_BYTES`, or is one chunk thick.
+    """
+    row_bytes = max(1, math.prod(shape[1:]) * itemsize)
+    thickness = max(1, SLAB_BYTES // (row_bytes * chunks[0])) * chunks[0]
+    for start in range(0, shape[0], thickness):
+        stop = min(start + thickness, shape[0])
+        yield Patch((start, *[0] * (len(shape) - 1)), (stop - start, *shape[1:]))
+
+
+def _bytes(values: np.ndarray) -> NDArray[np.uint8]:
+    """Return the bytes of an array in C order, little endian, without a copy where it is so."""
+    little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return little.reshape(-1).view(np.uint8)
 
 
 class CheckedArray:
@@ -100,7 +146,7 @@ class CheckedArray:
             shape=self._array.shape, dtype=self._array.dtype.name, chunks=self._array.chunks
         )
         codecs = [codec["name"] for codec in self._array.metadata.to_dict()["codecs"]]  # type: ignore[union-attr,index,call-overload] # JSON
-        if found != entry or codecs != CODECS:
+        if found != entry.layout or codecs != CODECS:
             msg = f"{path.name} must be {entry} with codecs {CODECS}, got {found} with {codecs}"
             raise DataStoreError(msg)
 
@@ -124,6 +170,27 @@ class CheckedArray:
         region = tuple(slice(0, n) for n in self.shape) if patch is None else patch.slices
         self._check_chunks(region)
         return np.asarray(self._array[region])
+
+    def verify(self) -> None:
+        """Read every chunk, a slab at a time.
+
+        Raises
+        ------
+        DataStoreError
+            A chunk is missing or damaged, a value is not finite, or the SHA-256 is not that of
+            the entry (which an entry of version 0.1 does not have).
+        """
+        hashed = hashlib.sha256()
+        dtype = np.dtype(self._entry.dtype)
+        for slab in slabs(self.shape, self._entry.chunks, dtype.itemsize):
+            values = self.read(slab)
+            if not np.isfinite(values).all():
+                msg = f"{self._path.name} must be finite, got NaN or infinite values"
+                raise DataStoreError(msg)
+            hashed.update(_bytes(values).data)
+        if self._entry.sha256 not in (None, hashed.hexdigest()):
+            msg = f"{self._path.name} must have the SHA-256 {self._entry.sha256}, got another"
+            raise DataStoreError(msg)
 
     def _check_chunks(self, region: tuple[slice, ...]) -> None:
         met = [

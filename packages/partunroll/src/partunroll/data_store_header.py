@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, SerializerFunctionWrapHandler
 
 from partunroll.errors import DataStoreError, InputError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 FORMAT = "partunroll-data"
-VERSION = "0.1"
+VERSION = "0.2"  # 0.1 had no digests, and is read
 VOLUME_CHUNK = 32  # 128 KB of float32: a patch of 64³ meets at most 27, one of 32³ at most 8
 IMAGE_CHUNK = 256
 SAMPLE_ARRAYS = (
@@ -41,11 +41,25 @@ class _Document(pydantic.BaseModel):
 
 
 class ArrayEntry(_Document):
-    """Shape, dtype and chunk shape of one array of the store."""
+    """Shape, dtype and chunk shape of one array of the store, and since 0.2 its SHA-256.
+
+    The digest is that of the values in C order, little endian: of ``values.tobytes()``.
+    """
 
     shape: _Shape
     dtype: str
     chunks: _Shape
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        """Leave out a digest that is not there: headers of 0.1 keep their checksums."""
+        return {k: v for k, v in dump(self).items() if k != "sha256" or v is not None}
+
+    @property
+    def layout(self) -> ArrayEntry:
+        """The entry without its digest."""
+        return self.model_copy(update={"sha256": None})
 
 
 class SampleInfo(_Document):
@@ -103,10 +117,10 @@ class OperatorEntry(_Document):
 
 
 class Header(_Document):
-    """The attributes of a data store, version 0.1."""
+    """The attributes of a data store, version 0.2 or 0.1."""
 
     format: Literal["partunroll-data"] = "partunroll-data"
-    version: Literal["0.1"] = "0.1"
+    version: Literal["0.1", "0.2"] = "0.2"
     operators: dict[_Name, OperatorEntry]
     samples: Annotated[tuple[SampleEntry, ...], Field(min_length=1)]
     made: dict[str, JsonValue]
@@ -122,11 +136,14 @@ class Header(_Document):
 
 
 def chunks_of(shape: tuple[int, ...], *, by_view: bool) -> tuple[int, ...]:
-    """Return the chunk shape of an array: one view of measurements, else cubes or squares."""
+    """Return the chunk shape of an array: one view of measurements, else cubes or squares.
+
+    Axes before the last three (coils) have chunks of one.
+    """
     if by_view and len(shape) > 2:
         return (1,) * (len(shape) - 2) + shape[-2:]
     side = VOLUME_CHUNK if len(shape) > 2 else IMAGE_CHUNK
-    return tuple(min(side, n) for n in shape)
+    return (1,) * (len(shape) - 3) + tuple(min(side, n) for n in shape[-3:])
 
 
 def check_name(what: str, name: str) -> None:
@@ -189,9 +206,9 @@ def parse_header(attributes: Mapping[str, Any]) -> Header:
     if attributes.get("format") != FORMAT:
         msg = f"format must be {FORMAT!r}, got {attributes.get('format')!r}"
         raise DataStoreError(msg)
-    if attributes.get("version") != VERSION:
+    if attributes.get("version") not in ("0.1", VERSION):
         msg = (
-            f"version must be {VERSION}, the one this partunroll reads, "
+            f"version must be 0.1, or {VERSION}, those that this partunroll reads, "
             f"got {attributes.get('version')!r}; make the store again"
         )
         raise DataStoreError(msg)

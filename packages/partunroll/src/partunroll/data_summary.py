@@ -30,6 +30,9 @@ class DataSummary:
         Operators whose data were simulated with the reconstruction's own grid.
     notes
         What the user should know, a sentence each.
+    mismatches
+        Per operator whose samples have references, the mean and the largest relative residual
+        ``‖y − A x*‖ / ‖y‖``: the references projected again.
     """
 
     path: Path
@@ -38,6 +41,7 @@ class DataSummary:
     initial_methods: dict[str, str]
     inverse_crimes: tuple[str, ...]
     notes: tuple[str, ...]
+    mismatches: dict[str, tuple[float, float]]
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {split}" for split, count in self.splits.items())
@@ -45,6 +49,11 @@ class DataSummary:
             f"{name} (initial estimate: {self.initial_methods[name]})" for name in self.fingerprints
         )
         lines = [f"{self.path}: {counts} samples; operators {operators}"]
+        lines += [
+            f"references projected again by {name}: {mean:.2%} of the measurements unexplained, "
+            f"at most {largest:.2%}"
+            for name, (mean, largest) in self.mismatches.items()
+        ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def as_json(self) -> dict[str, Any]:
@@ -56,6 +65,10 @@ class DataSummary:
             "initial_methods": self.initial_methods,
             "inverse_crimes": list(self.inverse_crimes),
             "notes": list(self.notes),
+            "mismatches": {
+                name: {"mean": mean, "largest": largest}
+                for name, (mean, largest) in self.mismatches.items()
+            },
         }
 
 
@@ -69,4 +82,13 @@ def summarize(path: Path, notes: tuple[str, ...]) -> DataSummary:
         initial_methods={s.operator: s.initial_method for s in store.samples},
         inverse_crimes=tuple(sorted({s.operator for s in store.samples if s.inverse_crime})),
         notes=notes,
+        mismatches=_mismatches(store),
     )
+
+
+def _mismatches(store: DataStore) -> dict[str, tuple[float, float]]:
+    found: dict[str, list[float]] = {}
+    for sample in store.samples:
+        if sample.relative_residual is not None:
+            found.setdefault(sample.operator, []).append(sample.relative_residual)
+    return {name: (sum(values) / len(values), max(values)) for name, values in found.items()}

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from rich.progress import Progress
 
 from normalfit.devices import resolve_device
 from normalfit.written_beside import check_output
-from partunroll.data_store import DataStoreWriter, SampleInfo, create_store
-from partunroll.data_summary import DataSummary, summarize
 from partunroll.errors import InputError
-from partunroll.initial_estimate import initial_estimate
 from partunroll.object_sources import safe_name, unique_names
-from partunroll.resampling import HIGH_PERCENTILE
-from partunroll.sample_arrays import sample_arrays
+from partunroll.prepared_samples import Preparation, SampleSource, store_samples
 from partunroll.scan import check_fingerprint
-from partunroll.undersampling import check_sampled, undersample
+from partunroll.source_stamp import source_stamp
+from partunroll.undersampling import undersample
 from partunroll.volume_file import of_shape, read_measurements, read_volume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from rich.progress import Progress
+
     from normalfit.linear_operator import LinearOperator
     from normalfit.specs import OperatorSpec
     from partunroll.data_store_header import Split
+    from partunroll.data_summary import DataSummary
     from partunroll.initial_estimate import Method
-
-LARGE_RESIDUAL = 0.5  # a reference that explains less than this is noted; our choice
 
 
 def prepare(
@@ -94,7 +91,9 @@ def prepare(
     Raises
     ------
     InputError
-        Files, options or output do not meet their requirements; nothing is left then.
+        Files, options or output do not meet their requirements. Samples that were complete are
+        kept for the next run with the same arguments, as they are when the process is killed;
+        without any, nothing is left.
     """
     output = Path(output)
     check_output(output)
@@ -107,94 +106,56 @@ def prepare(
     if purpose == "train" and not known:
         msg = "split must be 'test' or 'validation' without references, got 'train'"
         raise InputError(msg)
-    target = resolve_device(device)
-    operator = spec.build(backend)
-    run = _Run(
-        spec, operator, name, purpose, intensity_per_mm, undersampled, window, method, target
-    )
-    shown = progress or Progress(disable=True)
+    how = Preparation(intensity_per_mm, window, method, backend, resolve_device(device))
+    ids = unique_names(safe_name(measured) for measured, _ in pairs)
+    sources = [
+        SampleSource(
+            id=sample_id,
+            operator=name,
+            split=purpose,
+            source=measured,
+            spec=lambda: spec,
+            read=partial(_read, spec, measured, volume, undersampled=undersampled),
+        )
+        for sample_id, (measured, volume) in zip(ids, pairs, strict=True)
+    ]
     made = {
         "by": "prepare",
         "intensity_per_mm": intensity_per_mm,
         "undersampled": undersampled,
     }
-    notes: list[str] = []
-    with create_store(output, {name: spec}, made) as writer:
-        ids = unique_names(safe_name(measured) for measured, _ in pairs)
-        named = list(zip(ids, pairs, strict=True))
-        for sample_id, (measured, volume) in shown.track(named, description="prepare"):
-            notes += run.add_sample(writer, sample_id, measured, volume)
-    return summarize(output, tuple(notes))
+    plan = {
+        "undersampled": undersampled,
+        "operator": spec.fingerprint,
+        "files": [[source_stamp(m), v and source_stamp(v)] for m, v in pairs],
+    }
+    spec.build(backend)  # refuses what would fail with every sample
+    return store_samples(sources, output, how, made, plan, progress)
 
 
-@dataclass(frozen=True)
-class _Run:
-    spec: OperatorSpec
-    operator: LinearOperator
-    name: str
-    split: Split
-    intensity_per_mm: float | None
-    undersampled: bool
-    window: str
-    method: Method
-    device: torch.device
-
-    @torch.no_grad()
-    def add_sample(
-        self, writer: DataStoreWriter, sample_id: str, measured: str, volume: str | None
-    ) -> list[str]:
-        """Add one sample and return what there is to note about it."""
-        file = read_measurements(measured)
-        check_fingerprint("measurements", file.attributes, self.spec)
-        y = _of_shape("measurements", file.values, self.operator.range.shape)
-        x = None
-        if volume is not None:
-            values = read_volume(volume, complex_allowed=self.operator.is_complex)[0]
-            x = _of_shape("reference", values, self.operator.domain.shape)
-        y = y.to(self.device)
-        if self.operator.is_complex and not y.is_complex():
-            msg = f"measurements must be complex, as k-space is, got {y.dtype} in {measured}"
-            raise InputError(msg)
-        if self.undersampled:
-            parts = undersample(self.operator, y)
-            y, x = parts.measurements, parts.reference
-        check_sampled(self.operator, y)
-        intensity = self._intensity(x, y)
-        arrays = sample_arrays(
-            self.operator,
-            y / intensity,
-            None if x is None else x.to(y) / intensity,
-            window=self.window,
-            method=self.method,
-        )
-        info = SampleInfo(
-            id=sample_id,
-            operator=self.name,
-            split=self.split,
-            source=measured,
-            intensity_per_mm=intensity,
-            initial_method=arrays.initial_method,
-            initial_window=None if arrays.initial_method == "least-squares" else self.window,
-            relative_residual=arrays.relative_residual,
-        )
-        writer.add_sample(info, arrays.values)
-        return _notes(info)
-
-    def _intensity(self, x: torch.Tensor | None, y: torch.Tensor) -> float:
-        if self.intensity_per_mm is not None:
-            intensity = self.intensity_per_mm
-        else:
-            if x is None:
-                x = initial_estimate(self.operator, y, self.window, self.method).abs()
-            values = x.abs() if x.is_complex() else x
-            intensity = float(np.percentile(values.cpu().numpy(), HIGH_PERCENTILE))
-        if not (np.isfinite(intensity) and intensity > 0):
-            msg = (
-                f"intensity_per_mm must be a positive number, got {intensity}; "
-                "give it where the reference has no positive values"
-            )
-            raise InputError(msg)
-        return intensity
+def _read(
+    spec: OperatorSpec,
+    measured: str,
+    volume: str | None,
+    operator: LinearOperator,
+    *,
+    undersampled: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return y and x* of one sample."""
+    file = read_measurements(measured)
+    check_fingerprint("measurements", file.attributes, spec)
+    y = _of_shape("measurements", file.values, operator.range.shape)
+    x = None
+    if volume is not None:
+        values = read_volume(volume, complex_allowed=operator.is_complex)[0]
+        x = _of_shape("reference", values, operator.domain.shape)
+    if operator.is_complex and not y.is_complex():
+        msg = f"measurements must be complex, as k-space is, got {y.dtype} in {measured}"
+        raise InputError(msg)
+    if undersampled:
+        parts = undersample(operator, y)
+        y, x = parts.measurements, parts.reference
+    return y, x
 
 
 def _pairs(
@@ -218,12 +179,3 @@ def _listed(paths: Path | str | Sequence[Path | str]) -> list[str]:
 
 def _of_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(of_shape(name, values, shape))
-
-
-def _notes(info: SampleInfo) -> list[str]:
-    if info.relative_residual is None or info.relative_residual <= LARGE_RESIDUAL:
-        return []
-    return [
-        f"sample {info.id}: the reference leaves {info.relative_residual:.0%} of the measurements "
-        "unexplained; check its unit, its axes and the geometry"
-    ]

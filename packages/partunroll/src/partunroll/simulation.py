@@ -27,7 +27,7 @@ from partunroll.object_sources import (
     unique_names,
 )
 from partunroll.ramp_filter import check_window
-from partunroll.sample_arrays import sample_arrays
+from partunroll.sample_arrays import SampleArrays
 from partunroll.smooth_phase import smooth_phase
 
 if TYPE_CHECKING:
@@ -166,9 +166,10 @@ class _Run:
             phase = smooth_phase(x.shape, (self.seed, zlib.crc32(source.name.encode()), PHASE))
             x = torch.polar(x, torch.from_numpy(phase).to(self.device))
         reference, exact = simulation(x)
+        del x
         clean = exact.cpu().numpy()
         noisy = self.noise.apply(clean, (self.seed, zlib.crc32(sample_id.encode())))
-        arrays = sample_arrays(
+        arrays = SampleArrays(
             simulation.operator,
             torch.from_numpy(noisy).to(self.device),
             reference,
@@ -187,7 +188,7 @@ class _Run:
             initial_window=None if arrays.initial_method == "least-squares" else self.window,
             relative_residual=arrays.relative_residual,
         )
-        writer.add_sample(info, arrays.values)
+        writer.add_sample(info, arrays)
 
 
 def _sources(
