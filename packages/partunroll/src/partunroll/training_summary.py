@@ -22,7 +22,19 @@ def summary(result: TrainResult) -> str:
         f"{result.output}/best.pt: {result.step} of {result.steps} steps, {validated}{loss}; "
         f"{result.seconds:.0f} s"
     )
-    return "\n".join([line, *(f"note: {note}" for note in result.notes)])
+    return "\n".join([line, *_stopped(result), *(f"note: {note}" for note in result.notes)])
+
+
+def _stopped(result: TrainResult) -> list[str]:
+    """Return why it ended before its steps were taken, and how it goes on."""
+    if result.stop_reason == "finished":
+        return []
+    if result.stop_reason == "early_stop":
+        return ["stopped: no better validation within validation.patience"]
+    return [
+        f"stopped by {result.stop_reason} and saved; the same command with --resume goes on from "
+        f"step {result.step}"
+    ]
 
 
 def figures(result: TrainResult) -> dict[str, Any]:
