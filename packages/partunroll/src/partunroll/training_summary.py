@@ -15,7 +15,7 @@ def summary(result: TrainResult) -> str:
         f"best PSNR {best['psnr']:.2f} dB at step {best['step']:.0f} (initial estimate "
         f"{best['psnr_initial']:.2f} dB)"
         if "psnr" in best
-        else "no validation data"
+        else ("no validation data" if best else "not validated yet")
     )
     loss = "" if result.loss is None else f"; last loss {result.loss:.3e}"
     line = (
