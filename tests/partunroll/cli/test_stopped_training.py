@@ -8,13 +8,14 @@ import pytest
 
 from partunroll import training
 from partunroll.checkpoint import load_checkpoint
+from partunroll.training_step import training_step
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_the_command_with_0_and_resume_goes_on(
     project, cli, tmp_path, monkeypatch, which
 ):
-    original = training.training_step
+    original = training_step
 
     def signalled(state, batches):
         if state.step == 1:

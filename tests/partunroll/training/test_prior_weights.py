@@ -73,7 +73,7 @@ def test_weights_under_state_dict_and_of_checkpoints_are_read(problem, finished,
     of_run = DRUNetPrior(PriorConfig(dim=3, widths=(2, 2, 2, 2)))
     load_prior_weights(of_run, finished.output / "best.pt")
     kept = torch.load(finished.output / "best.pt", weights_only=True)["weights"]
-    central = of_run.drunet.m_head.weight[:, :, 1]
+    central = of_run.drunet.state_dict()["m_head.weight"][:, :, 1]
     assert torch.equal(central, kept["prior.drunet.m_head.weight"])
 
 

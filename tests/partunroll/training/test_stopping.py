@@ -18,7 +18,9 @@ from partunroll.provenance import git_state
 from partunroll.run_log import read_log
 from partunroll.stop_signals import StopSignals
 from partunroll.training_operator import match_factor_files
+from partunroll.training_step import training_step
 from partunroll.training_summary import summary
+from partunroll.validation import validate
 
 SHORT = {"steps": 8, "validation": {"every": 4}}
 RICH = {**SHORT, "ema": 0.9, "accumulation": 2, "loss": "l1"}
@@ -59,7 +61,7 @@ def rich(problem, tmp_path_factory):
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
 def test_signal_in_a_step_saves_after_it(problem, rich, tmp_path, monkeypatch, which):
-    original, run = training.training_step, tmp_path / "run"
+    original, run = training_step, tmp_path / "run"
 
     def signalled(state, batches):
         if state.step == 5:
@@ -81,7 +83,7 @@ def test_signal_in_a_step_saves_after_it(problem, rich, tmp_path, monkeypatch, w
 def test_signal_in_a_validation_gives_it_up_and_the_resumed_run_makes_it(
     problem, rich, tmp_path, monkeypatch
 ):
-    original, run = training.validate, tmp_path / "run"
+    original, run = validate, tmp_path / "run"
 
     def signalled(*arguments):
         figures = original(*arguments)
@@ -128,7 +130,7 @@ def test_signals_are_left_alone_outside_the_main_thread():
         with StopSignals() as signals:
             found.append(signals.received)
 
-    found = []
+    found: list[str | None] = []
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
@@ -264,6 +266,7 @@ def test_git_state_is_commit_and_whether_files_have_changed(tmp_path):
     for arguments in (["init", "-q"], ["add", "code.py"], [*who, "commit", "-qm", "One"]):
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True)  # noqa: S603, S607
     clean = git_state(file)
+    assert clean is not None
     assert len(clean["commit"]) == 40
     assert not clean["dirty"]
     file.write_text("x = 2\n")

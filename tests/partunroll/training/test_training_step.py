@@ -75,7 +75,8 @@ def test_every_step_takes_batches_of_its_own(problem, tmp_path):
 @pytest.mark.parametrize("cg_iterations", [0, 2])
 def test_checkpointing_gives_the_same_gradients_bit_for_bit(problem, cg_iterations):
     network = {"iterations": 3, "cg_iterations": cg_iterations, "prior": {"widths": [2] * 4}}
-    found, calls = {}, {}
+    found: dict[bool, list[torch.Tensor]] = {}
+    calls: dict[bool, list[int]] = {}
     for checkpointing in (False, True):
         state = state_of(problem, checkpointing=checkpointing, network=network)
         counted = calls.setdefault(checkpointing, [])
@@ -93,7 +94,7 @@ def test_checkpointing_keeps_the_activations_of_one_iteration(problem):
         network = {"iterations": 4, "prior": {"widths": [4] * 4}}
         state = state_of(problem, checkpointing=checkpointing, network=network)
         (batch,) = batches_of(problem, 1)
-        sizes = []
+        sizes: list[int] = []
 
         def note(tensor, sizes=sizes):
             sizes.append(tensor.nbytes)
@@ -109,7 +110,7 @@ def test_checkpointing_keeps_the_activations_of_one_iteration(problem):
 def test_only_the_prior_is_in_the_lower_precision(problem, precision, dtype):
     state = state_of(problem, precision=precision)
     (batch,) = batches_of(problem, 1)
-    seen = {"prior": [], "normal": []}
+    seen: dict[str, list[object]] = {"prior": [], "normal": []}
     state.network.prior.drunet.register_forward_hook(lambda *a: seen["prior"].append(a[2].dtype))
     inner = batch.normal
 
