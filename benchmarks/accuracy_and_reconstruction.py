@@ -88,7 +88,7 @@ class Chain:
         """Train a network and return the PSNR of every held-out object after both stages."""
         run = self.folder / f"run-{list(MODELS).index(name)}-{seed}"
         config = self.settings.train_config("unrolled", seed, "auto")
-        config = config.model_copy(update={"normal": "factors" if MODELS[name] else "exact"})
+        config = config.model_copy(update={"normal": "factors" if MODELS[name] else "restricted"})
         train(config, [self.factors(name)], self.data, run)
         checkpoint, file = load_checkpoint(run / "best.pt"), open_factors(self.factors(name))
         store, figures = DataStore.open(self.test), {"stage 1": [], "stage 2": []}
@@ -100,7 +100,7 @@ class Chain:
             result = reconstruct(
                 checkpoint.build_network(y.device), self.spec.build(), y, file.load(y.device),
                 file.norm.value, x0, patch_shape=checkpoint.patch_shape, stages=2,
-                patch_normal="factors" if MODELS[name] else "exact",
+                patch_normal="factors" if MODELS[name] else "restricted",
             )  # fmt: skip
             figures["stage 1"].append(_psnr(result.stage1, truth))
             figures["stage 2"].append(_psnr(result.final, truth))

@@ -67,8 +67,8 @@ class Row:
 
 ROWS = (
     Row("post-processing", None, network="post_processing"),
-    Row("unrolled, whole slices, exact", None, normal="exact", whole_slices=True),
-    Row("ours, exact", None, normal="exact"),
+    Row("unrolled, whole slices, exact", None, normal="restricted", whole_slices=True),
+    Row("ours, exact", None, normal="restricted"),
     Row("ours, J = 1", 1),
     Row("ours, J = 2", 2),
     Row("ours, J = 4", 4),

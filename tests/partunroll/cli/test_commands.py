@@ -183,7 +183,7 @@ def test_reconstruct_applies_to_patches_what_training_did(
         open_reconstruction(tmp_path / f"{name}.zarr").facts.settings["patch_normal"]
         for name in ("default", "factors")
     ]
-    assert settings == ["exact", "factors"]
+    assert settings == ["restricted", "factors"]  # exact is its old name
 
 
 def test_line_integrals_corrects_counts(cli, tmp_path):

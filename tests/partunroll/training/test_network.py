@@ -87,6 +87,17 @@ def test_untrained_residual_prior_is_near_the_identity():
     assert (prior(x) - x).norm() < 0.1 * x.norm()
 
 
+@pytest.mark.parametrize("dim", [2, 3])
+def test_memory_format_changes_the_layout_and_not_the_result(dim):
+    last, first = (
+        seeded(DRUNetPrior, prior_config(dim, channels_last=kept)) for kept in (True, False)
+    )
+    x = torch.rand(2, *(32,) * dim)
+    torch.testing.assert_close(first(x), last(x), rtol=1e-4, atol=1e-5)
+    assert last.drunet.m_body.res[0].weight.stride()[1] == 1
+    assert first.drunet.m_body.res[0].weight.stride()[-1] == 1
+
+
 def test_noise_level_reaches_the_network():
     low = seeded(DRUNetPrior, prior_config(2, noise_level=0.0))
     high = seeded(DRUNetPrior, prior_config(2, noise_level=1.0))

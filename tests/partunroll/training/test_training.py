@@ -117,6 +117,9 @@ def test_no_partial_files_are_left(finished):
         "config.yaml",
         "last.pt",
         "log.jsonl",
+        "provenance.json",
+        "step-00000020.pt",
+        "step-00000040.pt",
     ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from partunroll.errors import InputError
+from partunroll.tiling import shortest_axis
 from partunroll.windows import Blend, BlendWindows
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def overlapping_windows(
         Voxels per axis of a patch; one number is a cube, cut where the volume is thinner.
     overlap
         Voxels that neighbours share along every axis on which a patch is shorter than the
-        volume; None is a quarter of the shortest patch axis (our choice).
+        volume and longer than a voxel; None is a quarter of the shortest such axis (our choice).
 
     Raises
     ------
@@ -43,11 +44,12 @@ def overlapping_windows(
     ):
         msg = f"patch_shape must fit into the volume {tuple(shape)}, got {lengths}"
         raise InputError(msg)
-    overlap = min(lengths) // 4 if overlap is None else overlap
-    if not 0 <= overlap < min(lengths):
-        msg = f"overlap must be 0 … {min(lengths) - 1} for {lengths}, got {overlap}"
+    shortest = shortest_axis(lengths)
+    overlap = shortest // 4 if overlap is None else overlap
+    if not 0 <= overlap < shortest:
+        msg = f"overlap must be 0 … {shortest - 1} for {lengths}, got {overlap}"
         raise InputError(msg)
-    return BlendWindows(shape, lengths, tuple(p - overlap for p in lengths))
+    return BlendWindows(shape, lengths, tuple(p - overlap if p > 1 else 1 for p in lengths))
 
 
 def blend_patches(

@@ -11,15 +11,20 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from partunroll.config import NetworkConfig, describe_problems
+from partunroll.durable_file import written_durably
 from partunroll.errors import CheckpointError, MismatchError
 from partunroll.network import Network, build_network
+from partunroll.patch_normal import patch_normal_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from partunroll.patch_normal import PatchNormalKind
+
 _FORMAT = "partunroll-checkpoint"
-_VERSION = 2
+_VERSION = 3
+_READABLE = (2, 3)  # 2: without scaler, average, random numbers and digests in `training`
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Checkpoint:
     patch_shape
         Voxels per axis of the training patches.
     normal
-        What the iterations on a patch applied: 'factors' or 'exact'.
+        What the iterations on a patch applied; 'exact' is an old name of 'restricted'.
     step
         Training steps taken.
     metrics
@@ -76,11 +81,14 @@ class Checkpoint:
     weights: Mapping[str, torch.Tensor]
     operators: tuple[TrainedOperator, ...]
     patch_shape: tuple[int, ...]
-    normal: Literal["factors", "exact"]
+    normal: PatchNormalKind | Literal["exact"]
     step: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "normal", patch_normal_kind(self.normal))
 
     def build_network(self, device: torch.device | str = "cpu") -> Network:
         """Return the trained network in evaluation mode.
@@ -120,7 +128,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint beside `path` and move it there, so `path` is always complete."""
+    """Write a checkpoint; `path` is always complete, the old one or the new."""
     document: dict[str, Any] = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -134,9 +142,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "versions": dict(checkpoint.versions),
         "training": dict(checkpoint.training),
     }
-    partial = path.with_name(path.name + ".partial")
-    torch.save({**document, "checksum": _checksum(document)}, partial)
-    partial.replace(path)
+    with written_durably(path) as fresh:
+        torch.save({**document, "checksum": _checksum(document)}, fresh)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file says that `save_checkpoint` wrote it, whole or damaged."""
+    try:
+        return _format(path) == _FORMAT
+    except Exception:  # noqa: BLE001 - unpickling another file raises anything
+        return False
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -170,9 +185,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about other programs' pickles
-            document = torch.load(path, map_location="cpu", weights_only=True)
+        document = _unpickled(path)
     except Exception as error:  # unpickling a damaged file raises anything
         reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
         msg = f"checkpoint must be a file that `partunroll train` wrote, got {path}: {reason}"
@@ -180,14 +193,27 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         msg = f"checkpoint must be a file that `partunroll train` wrote, got {path}"
         raise CheckpointError(msg)
-    if document.get("version") != _VERSION:
-        msg = f"checkpoint {path} must have version {_VERSION}, got {document.get('version')}"
+    if document.get("version") not in _READABLE:
+        readable = " or ".join(map(str, _READABLE))
+        msg = f"checkpoint {path} must have version {readable}, got {document.get('version')}"
         raise CheckpointError(msg)
     checksum = document.pop("checksum", None)
     if checksum != _checksum(document):
         msg = f"checkpoint {path} must be undamaged, got contents of another checksum"
         raise CheckpointError(msg)
     return document
+
+
+def _unpickled(path: Path, device: str = "cpu") -> Any:  # noqa: ANN401 - of any file
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about other programs' pickles
+        return torch.load(path, map_location=device, weights_only=True)
+
+
+def _format(path: Path) -> object:
+    """Return what a file says it is; the tensors are not read."""
+    document = _unpickled(path, "meta")
+    return document.get("format") if isinstance(document, dict) else None
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

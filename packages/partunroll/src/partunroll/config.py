@@ -4,109 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from partunroll.config_section import PatchShape, Section, Seed
 from partunroll.errors import InputError
+from partunroll.losses import Loss
+from partunroll.network_config import (
+    NetworkConfig,
+    PostProcessingConfig,
+    PriorConfig,
+    UnrolledConfig,
+)
 from partunroll.noise import MAX_PHOTONS
+from partunroll.patch_normal import PatchNormalKind, patch_normal_kind
+from partunroll.precision import Precision
+from partunroll.schedule_config import CosineSchedule, ScheduleConfig
+from partunroll.tiling import shortest_axis
 
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch takes
-PatchShape = Count | tuple[Count, ...]
-LARGEST_STEP_SIZE = 2.0  # of a gradient step that is stable for every spectrum in [0, 1]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_truth_values_for_numbers(cls, values: object) -> object:
-        for name, value in values.items() if isinstance(values, Mapping) else ():
-            field = cls.model_fields.get(name)
-            kinds = () if field is None else (field.annotation, *get_args(field.annotation))
-            if isinstance(value, bool) and field is not None and bool not in kinds:
-                msg = f"{name} must not be {value}"
-                raise ValueError(msg)
-        return values
-
-
-class PriorConfig(_Section):
-    """The DRUNet; the widths and blocks are small enough for two CPU cores (our choice)."""
-
-    dim: Literal[2, 3] | None = None  # None: as many axes as the volumes have
-    channels: Literal[1, 2] | None = None  # None: 2 (real and imaginary part) of complex volumes
-    widths: tuple[Count, Count, Count, Count] = (8, 16, 32, 64)
-    blocks: int = Field(1, ge=1)
-    residual: bool = True  # D(x) = x + DRUNet(x): near identity before training (our choice)
-    noise_level: float = Field(0.05, ge=0)  # the fixed noise-level input
-
-
-class UnrolledConfig(_Section):
-    """Unrolled proximal gradient with tied weights."""
-
-    kind: Literal["unrolled"] = "unrolled"
-    iterations: int = Field(4, ge=1)
-    # in units where the norm of A*A is 1; small ones move little where its eigenvalues are small
-    initial_step_size: float = Field(1.8, gt=0, lt=1e4)  # below 2 for gradient steps
-    # 0: gradient steps; more: proximal steps (remark 4.1), solved by as many applications of B
-    cg_iterations: int = Field(0, ge=0)
-    prior: PriorConfig = PriorConfig()
-
-    @model_validator(mode="after")
-    def _stable(self) -> UnrolledConfig:
-        if not self.cg_iterations and self.initial_step_size >= LARGEST_STEP_SIZE:
-            msg = (
-                f"initial_step_size must be below {LARGEST_STEP_SIZE:g} for gradient steps, got "
-                f"{self.initial_step_size:g}"
-            )
-            raise ValueError(msg)
-        return self
-
-
-class PostProcessingConfig(_Section):
-    """The prior alone."""
-
-    kind: Literal["post_processing"] = "post_processing"
-    prior: PriorConfig = PriorConfig()
-
-
-def _with_kind(network: object) -> object:
-    return {"kind": "unrolled", **network} if isinstance(network, Mapping) else network
-
-
-NetworkConfig = Annotated[
-    UnrolledConfig | PostProcessingConfig, Discriminator("kind"), BeforeValidator(_with_kind)
+__all__ = [
+    "NetworkConfig",
+    "PostProcessingConfig",
+    "PriorConfig",
+    "TrainConfig",
+    "UnrolledConfig",
+    "describe_problems",
+    "load_config",
 ]
 
 
-class ValidationConfig(_Section):
+class ValidationConfig(Section):
     """Reconstruction of whole validation volumes during training."""
 
     every: int = Field(500, ge=1)  # steps; the last step is always validated
     stages: Literal[1, 2] = 1
     patch_shape: PatchShape | None = None  # None: as in training
     overlap: int | None = Field(None, ge=0)  # voxels; None: a quarter of the shortest patch axis
+    patience: int | None = Field(None, ge=1)  # validations without a new best; None: no early stop
 
 
-class SamplingConfig(_Section):
+class SamplingConfig(Section):
     """Where patches are drawn: uniformly, or around voxels of the foreground."""
 
     foreground: float = Field(0.0, ge=0, le=1)  # share of patches around a foreground voxel
     threshold: float = Field(0.1, ge=0)  # foreground: magnitude of the reference above it
 
 
-class MadeObjectsConfig(_Section):
+class CheckpointsConfig(Section):
+    """What is kept of a run besides the best network."""
+
+    every: int | None = Field(None, ge=1)  # steps, besides those that are validated
+    keep_last: int = Field(3, ge=1)  # the newest ones
+
+
+class MadeObjectsConfig(Section):
     """Objects made for training when no data are given; 1 % noise unless one is set."""
 
     train: int = Field(16, ge=1)
@@ -123,25 +76,37 @@ class MadeObjectsConfig(_Section):
         return self
 
 
-class TrainConfig(_Section):
+def _current_name(normal: object) -> object:
+    return patch_normal_kind(normal) if isinstance(normal, str) else normal
+
+
+class TrainConfig(Section):
     """A training run; every key has a default that suits two CPU cores."""
 
     network: NetworkConfig = UnrolledConfig()
     patch_shape: PatchShape = 32  # one number: a cube, cut where the volume is thinner
     batch: int = Field(2, ge=1)
-    steps: int = Field(2000, ge=1)  # length of the cosine schedule
+    accumulation: int = Field(1, ge=1)  # batches per step, whose gradients are averaged
+    steps: int = Field(2000, ge=1)  # length of the schedule
+    loss: Loss = "mse"
     learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(20, ge=0)  # the learning rate rises linearly over them
+    schedule: ScheduleConfig = CosineSchedule()
     # norm of all gradients; None: no clipping. Usual norms are 1e-3 … 5e-3 for objects of unit
     # range; without it a few patches undo the learning (learning rate 2e-3, 900 steps of
     # post-processing: 26.4 dB, with it 29.5)
     gradient_clip: float | None = Field(3e-3, gt=0)
-    normal: Literal["factors", "exact"] = "factors"
+    ema: float | None = Field(None, gt=0, lt=1)  # decay of the averaged weights; None: no average
+    normal: Annotated[PatchNormalKind, BeforeValidator(_current_name)] = "factors"
     flips: bool = False
     rotations: bool | tuple[Annotated[int, Field(ge=0)], ...] = False  # or the axes to turn
     sampling: SamplingConfig = SamplingConfig()
+    precision: Precision = "fp32"  # of the prior; the data step is always in float32
+    checkpointing: bool = False  # activations of an iteration are computed again for its gradient
+    compile: bool = False  # the prior, by torch.compile
     seed: Seed = 0
     validation: ValidationConfig = ValidationConfig()
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
     made_objects: MadeObjectsConfig = MadeObjectsConfig()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_workers: int = Field(0, ge=0)
@@ -153,28 +118,19 @@ class TrainConfig(_Section):
         Raises
         ------
         InputError
-            A patch shape has not as many axes as the volumes, or is larger, or the channels of
-            the prior are not those of the volumes.
+            A patch shape has not as many axes as the volumes, or is larger, or the prior is not
+            of the kind of the volumes.
         """
         patch_shape = _patch_shape("patch_shape", self.patch_shape, grid_shape)
         wanted = self.validation.patch_shape or patch_shape
         tile_shape = _patch_shape("validation.patch_shape", wanted, grid_shape)
         overlap = self.validation.overlap
-        overlap = min(tile_shape) // 4 if overlap is None else overlap
-        if overlap >= min(tile_shape):
-            msg = f"validation.overlap must be below the patch's {min(tile_shape)}, got {overlap}"
+        shortest = shortest_axis(tile_shape)
+        overlap = shortest // 4 if overlap is None else overlap
+        if overlap >= shortest:
+            msg = f"validation.overlap must be below the patch's {shortest}, got {overlap}"
             raise InputError(msg)
-        prior = self.network.prior
-        dim = prior.dim or len(grid_shape)
-        if dim > len(grid_shape):
-            msg = f"network.prior.dim must be 2 for volumes of shape {grid_shape}, got {dim}"
-            raise InputError(msg)
-        channels = 2 if is_complex else 1
-        if prior.channels not in (None, channels):
-            kind = "complex" if is_complex else "real"
-            msg = f"network.prior.channels must be {channels} for {kind} volumes, "
-            raise InputError(msg + f"got {prior.channels}")
-        prior = prior.model_copy(update={"dim": dim, "channels": channels})
+        prior = self.network.prior.resolved(grid_shape, patch_shape, is_complex=is_complex)
         validation = {"patch_shape": tile_shape, "overlap": overlap}
         return self.model_copy(
             update={

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from partunroll.config import LARGEST_STEP_SIZE, UnrolledConfig
+from partunroll.network_config import LARGEST_STEP_SIZE, UnrolledConfig
 from partunroll.patch_gradient import PatchProblem
 from partunroll.prior import DRUNetPrior
 from partunroll.proximal_step import proximal_direction
@@ -15,7 +16,7 @@ from partunroll.proximal_step import proximal_direction
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from partunroll.config import NetworkConfig, PostProcessingConfig
+    from partunroll.network_config import NetworkConfig, PostProcessingConfig
 
 
 class UnrolledNetwork(nn.Module):
@@ -29,6 +30,10 @@ class UnrolledNetwork(nn.Module):
     steps are proximal ones (remark 4.1), stable for every positive step size; MRI wants them, whose
     spectrum gradient steps are slow on.
 
+    With `checkpointing` set, the backward pass computes the activations of one iteration at a time
+    again, instead of keeping those of all: memory of one iteration, a forward pass more, and the
+    same gradients.
+
     Parameters
     ----------
     config
@@ -39,6 +44,7 @@ class UnrolledNetwork(nn.Module):
         super().__init__()
         self.prior = DRUNetPrior(config.prior)
         self.cg_iterations = config.cg_iterations
+        self.checkpointing = False
         initial = torch.full((config.iterations,), config.initial_step_size)
         if self.cg_iterations:
             self.step_size_logits = nn.Parameter(initial.log())
@@ -72,8 +78,17 @@ class UnrolledNetwork(nn.Module):
         problem = PatchProblem(initial_estimate, initial_gradient, normal)
         x = initial_estimate
         for step_size in self.step_sizes:
-            x = self.prior(data_step(x, step_size, problem, self.cg_iterations))
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(self._iteration, x, step_size, problem, use_reentrant=False)
+            else:
+                x = self._iteration(x, step_size, problem)
         return x
+
+    def _iteration(
+        self, x: torch.Tensor, step_size: torch.Tensor, problem: PatchProblem
+    ) -> torch.Tensor:
+        """Return ``D(x − η g(x))``."""
+        return self.prior(data_step(x, step_size, problem, self.cg_iterations))
 
 
 class PostProcessingNetwork(nn.Module):
@@ -84,6 +99,7 @@ class PostProcessingNetwork(nn.Module):
 
     step_sizes: torch.Tensor
     cg_iterations = 0
+    checkpointing = False  # there is one iteration
 
     def __init__(self, config: PostProcessingConfig) -> None:
         super().__init__()

@@ -75,7 +75,7 @@ class PatchBatch:
 
 @dataclass(frozen=True, eq=False)
 class RestrictedNormals:
-    """``P_i N P_iᵀ`` of every patch of a batch, divided by the norm (the paper's ablation).
+    """``P_i N P_iᵀ`` of every patch, by the rays that meet it; divided by the norm (ablation).
 
     Parameters
     ----------
@@ -94,6 +94,38 @@ class RestrictedNormals:
         return torch.stack(parts) / self.norm
 
     def to(self, device: torch.device) -> RestrictedNormals:  # noqa: ARG002
+        """Return itself: operators follow the device of their argument."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroPaddedNormals:
+    """The same ``P_i N P_iᵀ``, computed on the whole volume (the form that the paper replaced).
+
+    Parameters
+    ----------
+    operator
+        ``A``.
+    patches
+        Place of every patch.
+    norm
+        Spectral norm of ``N``.
+    """
+
+    operator: LinearOperator
+    patches: tuple[Patch, ...]
+    norm: float
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply it to ``(batch, *p)``; costs one forward and adjoint of A per patch."""
+        shape = self.operator.domain.shape
+        parts = [
+            patch.extract(self.operator.normal(patch.embed(part, shape)))
+            for patch, part in zip(self.patches, x, strict=True)
+        ]
+        return torch.stack(parts) / self.norm
+
+    def to(self, device: torch.device) -> ZeroPaddedNormals:  # noqa: ARG002
         """Return itself: operators follow the device of their argument."""
         return self
 

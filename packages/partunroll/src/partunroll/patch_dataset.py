@@ -10,7 +10,7 @@ import torch
 
 from partunroll.data_store import DataStore
 from partunroll.errors import InputError
-from partunroll.patch_batch import PatchBatch, RestrictedNormals
+from partunroll.patch_batch import PatchBatch, RestrictedNormals, ZeroPaddedNormals
 from partunroll.patch_gradient import initial_gradient
 from partunroll.patch_sampler import PatchSampler, check_rotations
 from partunroll.patch_source import PatchSource
@@ -80,10 +80,10 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         self._source: PatchSource | None = None
 
     def __len__(self) -> int:
-        return self._config.steps
+        return self._config.steps * self._config.accumulation
 
     def __getitem__(self, step: int) -> PatchBatch:
-        """Return the batch of a training step, ``0 <= step < len(self)``."""
+        """Return a batch, ``0 <= step < len(self)``: of a training step, or of a part of it."""
         if not 0 <= step < len(self):
             msg = f"step must be 0 … {len(self) - 1}, got {step}"
             raise IndexError(msg)
@@ -127,8 +127,11 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
     def _normal(
         self, name: str, patches: tuple[Patch, ...], restricted: tuple[LinearOperator, ...]
     ) -> PatchNormal:
-        if self._config.normal == "exact":
+        if self._config.normal == "restricted":
             return RestrictedNormals(restricted, self._operators[name].norm)
+        if self._config.normal == "full":
+            operator = self.source.operator(name)
+            return ZeroPaddedNormals(operator, patches, self._operators[name].norm)
         return self.source.restricted_factors(name, patches)
 
     def _num_bytes(self) -> int:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from partunroll.errors import InputError
 
 if TYPE_CHECKING:
-    from partunroll.config import PriorConfig
+    from partunroll.network_config import PriorConfig
 
 _MULTIPLE = 8  # DRUNet halves three times
 _SMALLEST = 32  # below it, and off multiples of 8, DRUNet pads or splits (or raises) on its own
@@ -20,8 +20,8 @@ _SMALLEST = 32  # below it, and off multiples of 8, DRUNet pads or splits (or ra
 class DRUNetPrior(nn.Module):
     """DRUNet with a fixed noise-level input, ``(batch, *p)`` to ``(batch, *p)``.
 
-    A 2-D prior on volumes treats the slices along z as a batch. A prior of two channels takes
-    complex patches, as real and imaginary part.
+    A 2-D prior on volumes treats the slices across one axis as a batch. A prior of two channels
+    takes complex patches, as real and imaginary part.
 
     Parameters
     ----------
@@ -42,8 +42,9 @@ class DRUNetPrior(nn.Module):
         self.dim, self.channels = config.dim, config.channels or 1
         self.residual = config.residual
         self.noise_level = config.noise_level
-        # 2.1 times faster than the default layout on the CPU (32³, widths 8 … 64)
-        self._layout = torch.channels_last if config.dim == 2 else torch.channels_last_3d
+        self._slice_axis = 1 + (config.slice_axis or 0)
+        last = torch.channels_last if config.dim == 2 else torch.channels_last_3d
+        self._layout = last if config.channels_last else torch.contiguous_format
         self.drunet = _drunet(config, config.dim).to(memory_format=self._layout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -62,15 +63,23 @@ class DRUNetPrior(nn.Module):
         if x.is_complex() != (self.channels == 2):
             msg = f"x must be {'complex' if self.channels == 2 else 'real'} for a prior of "
             raise InputError(msg + f"{self.channels} channels, got {x.dtype}")
-        images = _channels_first(x.reshape(-1, *x.shape[x.ndim - self.dim :]))
+        if slices:
+            stacked = x.movedim(self._slice_axis, 1)
+            result = self._images(stacked.flatten(0, 1)).reshape(stacked.shape)
+            result = result.movedim(1, self._slice_axis)
+        else:
+            result = self._images(x)
+        return x + result if self.residual else result
+
+    def _images(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``DRUNet(x)`` of ``(count, *p)``, p with `dim` axes."""
+        images = _channels_first(x)
         padded = F.pad(_paired(images), _padding(images.shape[2:]), mode="replicate")
         result = self.drunet(padded.to(memory_format=self._layout), self.noise_level)
-        kept = (slice(len(images)), slice(None), *(slice(n) for n in images.shape[2:]))
-        result = result[kept]
+        result = result[(slice(len(images)), slice(None), *(slice(n) for n in images.shape[2:]))]
         if x.is_complex():
-            result = torch.view_as_complex(result.movedim(1, -1).contiguous().float())
-        result = result.reshape(x.shape)
-        return x + result if self.residual else result
+            return torch.view_as_complex(result.movedim(1, -1).contiguous().float())
+        return result[:, 0]
 
 
 def _drunet(config: PriorConfig, dim: int) -> nn.Module:

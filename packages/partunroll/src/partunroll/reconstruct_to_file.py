@@ -10,6 +10,7 @@ from normalfit.devices import resolve_device
 from normalfit.written_beside import check_output
 from partunroll.checkpoint import load_checkpoint
 from partunroll.errors import InputError
+from partunroll.patch_normal import patch_normal_kind
 from partunroll.reconstruction import checked_refresh, reconstruct
 from partunroll.reconstruction_file import InitialFacts, ReconstructionFacts, save_reconstruction
 from partunroll.reconstruction_match import match_reconstruction
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from normalfit.specs import OperatorSpec
     from partunroll.checkpoint import Checkpoint
     from partunroll.initial_estimate import Method
+    from partunroll.patch_normal import PatchNormalKind
     from partunroll.reconstruction import Normal, Reconstruction
     from partunroll.reconstruction_file import ReconstructionFile
     from partunroll.reconstruction_match import Matched
@@ -44,7 +46,7 @@ def reconstruct_to_file(
     intensity_per_mm: Intensity = None,
     stages: Literal[1, 2] = 2,
     normal: Normal = "exact",
-    patch_normal: Normal | None = None,
+    patch_normal: PatchNormalKind | Literal["exact"] | None = None,
     refresh: int | None = None,
     patch_shape: int | tuple[int, ...] | None = None,
     overlap: int | None = None,
@@ -118,7 +120,7 @@ def reconstruct_to_file(
         "overlap": overlap,
         "stages": stages,
         "normal": normal,
-        "patch_normal": trained_network.normal if patch_normal is None else patch_normal,
+        "patch_normal": patch_normal_kind(patch_normal or trained_network.normal),
         "refresh": checked_refresh(normal, refresh),
         "batch": batch,
     }

@@ -11,6 +11,7 @@ import torch
 
 from partunroll.blended_patches import overlapping_windows
 from partunroll.errors import InputError
+from partunroll.patch_normal import patch_normal_kind
 from partunroll.stage_one import Iteration, unroll_volume
 from partunroll.stage_two import refine_patches
 from partunroll.volume_problem import VolumeProblem
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from normalfit.factors import Factors
     from normalfit.linear_operator import LinearOperator
     from partunroll.network import Network
+    from partunroll.patch_normal import PatchNormalKind
 
 Normal = Literal["exact", "factors"]
 REFRESH = 2  # with factors: half of the applications of A*A, at a cost of 0.05 dB (design §5)
@@ -71,7 +73,7 @@ def reconstruct(
     overlap: int | None = None,
     stages: Literal[1, 2] = 2,
     normal: Normal = "exact",
-    patch_normal: Normal = "factors",
+    patch_normal: PatchNormalKind | Literal["exact"] = "factors",
     refresh: int | None = None,
     batch: int = 2,
     progress: Progress | None = None,
@@ -96,7 +98,7 @@ def reconstruct(
     normal
         What stage 1 applies to the whole volume between exact gradients.
     patch_normal
-        What stage 2 applies to patches; as in training.
+        What stage 2 applies to patches; as in training. 'exact' is an old name of 'restricted'.
     refresh
         Iterations of stage 1 per exact gradient: 1 with 'exact', by default 2 with 'factors'.
     batch
@@ -111,6 +113,7 @@ def reconstruct(
         given, or the result is not finite.
     """
     problem = VolumeProblem(operator, measurements, initial_estimate, norm, factors)
+    patch_normal = patch_normal_kind(patch_normal)
     windows = overlapping_windows(operator.domain.shape, patch_shape, overlap)
     refresh = checked_refresh(normal, refresh)
     if refresh > 1 or (stages == 2 and patch_normal == "factors"):

@@ -10,15 +10,20 @@ import yaml
 
 from normalfit.devices import resolve_device
 from normalfit.errors import NormalfitError
+from normalfit.written_beside import written_beside
 from partunroll.checkpoint import load_checkpoint
 from partunroll.config import TrainConfig, load_config
 from partunroll.data_store import DataStore
+from partunroll.durable_file import remove_partial_files
 from partunroll.errors import InputError, PartunrollError
 from partunroll.noise import noise_model
 from partunroll.object_sources import MadeObjects
 from partunroll.patch_dataset import training_samples
 from partunroll.patch_sampler import check_rotations
+from partunroll.prior_weights import check_prior_weights
+from partunroll.provenance import append_session, session
 from partunroll.simulation import simulate
+from partunroll.trained_on import TrainedOn
 from partunroll.training_operator import match_factor_files, operators_of
 from partunroll.training_state import TrainingState
 from partunroll.versions import versions
@@ -36,12 +41,23 @@ if TYPE_CHECKING:
 
 _RELATIVE_NOISE = 0.01  # our choice; it has a meaning for every operator
 _MADE, _MADE_DATA, _LAST = "made objects", "data.zarr", "last.pt"
-_FREE_KEYS = {"num_workers", "cache"}  # they change nothing that is computed
+_FREE_KEYS = {  # they change nothing of the weights, or only when to stop
+    "num_workers",
+    "cache",
+    "checkpointing",
+    "checkpoints.every",
+    "checkpoints.keep_last",
+    "validation.patience",
+}
 
 
 @dataclass(frozen=True)
 class RunDirectory:
     """Where a run is kept, and what it trains with.
+
+    It holds ``config.yaml`` (resolved), ``provenance.json`` (code, versions and factor files of
+    every call), ``log.jsonl``, ``last.pt`` and the newest few ``step-NNNNNNNN.pt`` before it, and
+    ``best.pt``.
 
     Parameters
     ----------
@@ -84,14 +100,21 @@ class RunDirectory:
         return self.path / "best.pt"
 
     def state(self, device: torch.device) -> TrainingState:
-        """Return the last state that was saved, or a fresh one where there is none."""
+        """Return the last state that was saved, or a fresh one; `provenance.json` gets an entry."""
         store = DataStore.open(self.data_path)
         samples = [i for ids in training_samples(self.data_path).values() for i in ids]
-        trained = _trained(store, self.operators)
-        arguments = (self.config, trained, samples, store.digest, device)
+        digests = {operator.name: operator.factor_digest for operator in self.operators}
+        trained = tuple(_trained(store, self.operators))
+        trained_on = TrainedOn(
+            trained, tuple(samples), store.digest, digests, any_factors=bool(self.allowed)
+        )
         if self.last_path.exists():
-            return TrainingState.resumed(self.last_path, *arguments)
-        return TrainingState.fresh(*arguments)
+            state = TrainingState.resumed(self.last_path, self.config, trained_on, device)
+        else:
+            state = TrainingState.fresh(self.config, trained_on, device)
+        made_with = session(state.step, self.operators, self.config.network.prior, store.digest)
+        append_session(self.path / "provenance.json", made_with)
+        return state
 
 
 def open_run(
@@ -133,12 +156,19 @@ def open_run(
     if data is not None:
         training_samples(data)
         _trained(DataStore.open(data), operators)
+        _check_patience(resolved, data)
     if saved is not None:
-        _check_same(saved, resolved, output)
-    else:
-        output.mkdir(parents=True)
+        was = saved.resolved(grid_shape, is_complex=_is_complex(operators))
+        _check_same(was, resolved, output)
+        remove_partial_files(output)
+    if not (output / _LAST).exists():
+        check_prior_weights(resolved.network.prior)
+    if saved is None:
+        output.parent.mkdir(parents=True, exist_ok=True)
         notes = [note for operator in operators for note in operator.notes]
-        _write_config(output / "config.yaml", resolved, factor_files, data, notes)
+        with written_beside(output) as fresh:  # a kill leaves no directory without its config
+            fresh.mkdir()
+            _write_config(fresh / "config.yaml", resolved, factor_files, data, notes)
     if not data_path.exists():
         try:
             _make_data(data_path, specs, resolved, progress)
@@ -148,6 +178,16 @@ def open_run(
             raise
     is_new = saved is None and data is not None
     return RunDirectory(output, resolved, data_path, operators, is_new)
+
+
+def _check_patience(config: TrainConfig, data: Path) -> None:
+    """Raise InputError where an early stop is wanted and there is nothing to judge by."""
+    if config.validation.patience is not None and not DataStore.open(data).split("validation"):
+        msg = (
+            f"data {data} must hold samples of the split 'validation' for validation.patience "
+            f"{config.validation.patience}, got none; leave it out"
+        )
+        raise InputError(msg)
 
 
 def _is_complex(operators: Sequence[TrainingOperator]) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
+
+from partunroll.durable_file import written_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,19 +22,29 @@ class RunLog:
         The file; it is appended to.
     step
         Steps that are kept: a run that is resumed at its last checkpoint repeats the later ones.
+    validated
+        Whether the validation after the last of these steps is kept; False where it is repeated.
     """
 
-    def __init__(self, path: Path, step: int = 0) -> None:
-        kept = [line for line in read_log(path) if line["step"] <= step] if path.exists() else []
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        partial.replace(path)
+    def __init__(self, path: Path, step: int = 0, *, validated: bool = True) -> None:
+        kept = [
+            line
+            for line in (read_log(path) if path.exists() else ())
+            if line["step"] < step
+            or (line["step"] == step and (validated or "validation" not in line))
+        ]
+        with written_durably(path) as fresh:
+            fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, **values: Any) -> None:  # noqa: ANN401 - any JSON value
         """Append a line."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until the disk has all lines; before a checkpoint says that they were written."""
+        os.fsync(self._file.fileno())
 
     def __enter__(self) -> RunLog:
         return self

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from rich.progress import Progress
 
 from normalfit.restriction import restrict_batch
 from partunroll.blended_patches import blend_patches, extract
-from partunroll.patch_batch import RestrictedNormals
+from partunroll.patch_batch import RestrictedNormals, ZeroPaddedNormals
 from partunroll.patch_gradient import initial_gradient
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from normalfit.grid import Patch
     from partunroll.network import Network
+    from partunroll.patch_normal import PatchNormalKind
     from partunroll.volume_problem import VolumeProblem
     from partunroll.windows import BlendWindows
 
@@ -28,7 +29,7 @@ def refine_patches(
     residual_backprojection: torch.Tensor,
     windows: BlendWindows,
     *,
-    normal: Literal["factors", "exact"] = "factors",
+    normal: PatchNormalKind = "factors",
     batch: int = 1,
     progress: Progress | None = None,
 ) -> torch.Tensor:
@@ -50,7 +51,8 @@ def refine_patches(
     windows
         The patches and their windows.
     normal
-        What the iterations on a patch apply, ``P B Pᵀ`` or ``P N Pᵀ``; as in training.
+        What the iterations on a patch apply, ``P B Pᵀ`` or ``P N Pᵀ``, the latter by the rays
+        that meet the patch or on the whole volume; as in training.
     batch
         Patches that are solved together.
     progress
@@ -71,8 +73,13 @@ def refine_patches(
         x0, x_hat, r_hat = (extract(volume, patches) for volume in volumes)
         items = zip(restricted, x0, x_hat, r_hat, strict=True)
         gradient = torch.stack([initial_gradient(*item) for item in items]) / problem.norm
-        exact = RestrictedNormals(restricted, problem.norm)
-        x = network(x0, gradient, restrict_batch(factors, patches) if factors else exact)
+        if factors is not None:
+            x = network(x0, gradient, restrict_batch(factors, patches))
+        elif normal == "full":
+            whole = ZeroPaddedNormals(problem.operator, tuple(patches), problem.norm)
+            x = network(x0, gradient, whole)
+        else:
+            x = network(x0, gradient, RestrictedNormals(restricted, problem.norm))
         progress.advance(task, len(patches))
         return x
 

@@ -55,3 +55,11 @@ def axis_strides(patch_shape: tuple[int, ...], stride: tuple[int, ...] | int) ->
         msg = f"stride must be one number or one per axis of {tuple(patch_shape)}, got {stride}"
         raise InputError(msg)
     return strides
+
+
+def shortest_axis(patch_shape: tuple[int, ...]) -> int:
+    """Return the shortest length that can overlap: slices have none across themselves.
+
+    Axes of one voxel are passed over, unless there are no others.
+    """
+    return min([p for p in patch_shape if p > 1], default=1)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from rich.progress import Progress
 
 from normalfit.devices import resolve_device
 from normalfit.errors import NormalfitError
 from partunroll.data_store import DataStore
 from partunroll.errors import PartunrollError, TrainingError
-from partunroll.patch_dataset import PatchDataset
+from partunroll.patch_loader import patch_batches
+from partunroll.prior_compilation import compilation_failures_named
+from partunroll.random_state import own_random_numbers
 from partunroll.run_directory import open_run
 from partunroll.run_log import RunLog
+from partunroll.stop_signals import StopRequestedError, StopSignals
+from partunroll.training_step import training_step
 from partunroll.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from partunroll.config import TrainConfig
-    from partunroll.patch_batch import PatchBatch
     from partunroll.run_directory import RunDirectory
     from partunroll.training_state import TrainingState
 
@@ -38,7 +40,7 @@ class TrainResult:
     Parameters
     ----------
     output
-        Its directory: ``config.yaml``, ``log.jsonl``, ``last.pt``, ``best.pt``.
+        Its directory, as `RunDirectory` describes it.
     step, steps
         Steps taken, of the steps configured.
     loss
@@ -48,7 +50,7 @@ class TrainResult:
     seconds
         Time of this call.
     stop_reason
-        'finished', or 'stop_after'.
+        'finished', 'early_stop', 'stop_after', or the name of a signal.
     notes
         What the user should know about factors and data, a sentence each.
     """
@@ -77,9 +79,11 @@ def train(
 ) -> TrainResult:
     """Train a network on patches of a data store, or of objects made for it.
 
-    Each step applies the network to a batch of patches with restricted factors. No step applies
-    an operator to a whole volume; validation does. The same seed, machine and thread count give
-    the same weights bit for bit on the CPU, also when a run is resumed.
+    Each step applies the network to batches of patches with restricted factors. No step applies
+    an operator to a whole volume (but with ``normal: full``); validation does. The same seed,
+    machine and thread count give the same weights bit for bit on the CPU, also when a run is
+    resumed, however it ended. SIGTERM and SIGINT end it after the step that is being taken; a
+    validation is given up, and made when the run is resumed.
 
     Parameters
     ----------
@@ -129,29 +133,33 @@ def train(
             say(note)
     config, device = run.config, resolve_device(run.config.device)
     state = run.state(device)
-    last_step = min(config.steps, stop_after or config.steps)
+    goal = min(config.steps, stop_after or config.steps)
     task = progress.add_task("train", total=config.steps, completed=state.step)
-    loss, clock = None, time.perf_counter()
-    with RunLog(run.log_path, state.step) as log, _kept_on_error(run, state):
+    batches = patch_batches(run, device, state.step, goal)
+    loss = None
+    with (
+        own_random_numbers(config.seed, device, state.random),
+        RunLog(run.log_path, state.step, validated=not state.validation_is_due) as log,
+        _kept_on_error(run, state),
+        compilation_failures_named(),
+        StopSignals() as signals,
+    ):
         if run.allowed:
             log.write(state.step, allowed=list(run.allowed))
-        for batch in _batches(run, device, state.step, last_step):
-            waited = time.perf_counter() - clock
-            figures = training_step(state, batch.to(device))
+        while (stop_reason := _stop_reason(state, goal, signals)) is None:
+            if state.validation_is_due:
+                _validate(run, state, log, signals)
+                continue
+            figures = training_step(state, itertools.islice(batches, config.accumulation))
             loss = figures["loss"]
-            log.write(state.step, operator=batch.operator, **figures, data_seconds=waited)
+            log.write(state.step, **figures)
             description = f"train, loss {loss:.2e}"
             progress.update(task, completed=state.step, description=description)
-            if state.step % config.validation.every == 0 or state.step == config.steps:
-                state.save(run.last_path, resumable=True)
-                metrics = validate(state.network, run.data_path, run.operators, config, device)
-                log.write(state.step, validation=metrics)
-                if state.validated(metrics):
-                    state.save(run.best_path, resumable=False)
-                state.save(run.last_path, resumable=True)
-            clock = time.perf_counter()
-    if state.step < config.steps:  # the last step has been saved with its validation
-        state.save(run.last_path, resumable=True)
+            if state.save_is_due:
+                log.sync()
+                state.save_last(run.last_path)
+        if state.saved_step != state.step:
+            state.save_last(run.last_path)
     return TrainResult(
         run.path,
         state.step,
@@ -159,57 +167,38 @@ def train(
         loss,
         state.best,
         time.perf_counter() - started,
-        "finished" if state.step == config.steps else "stop_after",
+        stop_reason,
         _notes(run),
     )
 
 
-def training_step(state: TrainingState, batch: PatchBatch) -> dict[str, Any]:
-    """Take one optimizer step on a batch and return its figures.
-
-    Raises
-    ------
-    TrainingError
-        The loss or the gradient is not finite; the weights are as before.
-    """
-    started = time.perf_counter()
-    network, optimizer = state.network.train(), state.optimizer
-    learning_rate = state.learning_rate
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    x = network(batch.initial_estimate, batch.initial_gradient, batch.normal)
-    losses = (x - batch.truth).abs().square().flatten(1).mean(1)
-    loss = losses.mean()
-    optimizer.zero_grad()
-    loss.backward()
-    max_norm = state.config.gradient_clip or math.inf
-    gradient_norm = torch.nn.utils.clip_grad_norm_(network.parameters(), max_norm)
-    _check_finite(losses.detach(), gradient_norm, batch)
-    optimizer.step()
-    state.step += 1
-    return {
-        "loss": loss.item(),
-        "learning_rate": learning_rate,
-        "gradient_norm": gradient_norm.item(),
-        "step_sizes": network.step_sizes.tolist(),
-        "seconds": time.perf_counter() - started,
-    }
+def _stop_reason(state: TrainingState, goal: int, signals: StopSignals) -> str | None:
+    """Return why the run ends here; None where it does not."""
+    if signals.received:
+        return signals.received
+    if state.validation_is_due:
+        return None
+    if state.step >= state.config.steps:
+        return "finished"
+    if state.has_stalled:
+        return "early_stop"
+    return "stop_after" if state.step >= goal else None
 
 
-def _batches(
-    run: RunDirectory, device: torch.device, first: int, last: int
-) -> Iterable[PatchBatch]:
-    """Return the batches of the steps `first` … `last` - 1, made here or by workers."""
-    workers = run.config.num_workers
-    where = torch.device("cpu") if workers else device  # GPU tensors do not cross processes
-    dataset = PatchDataset(run.data_path, run.operators, run.config, where)
-    return torch.utils.data.DataLoader(
-        dataset,
-        batch_size=None,  # an item is a batch
-        sampler=range(first, last),
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,  # zarr and numba do not fork
-    )
+def _validate(run: RunDirectory, state: TrainingState, log: RunLog, signals: StopSignals) -> None:
+    """Validate the network as it is and keep it if it is the best; a signal gives it up."""
+    try:
+        with signals.interruptible():
+            metrics = validate(
+                state.evaluated, run.data_path, run.operators, run.config, state.device
+            )
+    except StopRequestedError:
+        return
+    log.write(state.step, validation=metrics)
+    if state.validated(metrics):
+        state.save_best(run.best_path)
+    log.sync()
+    state.save_last(run.last_path)
 
 
 @contextmanager
@@ -226,7 +215,7 @@ def _kept_on_error(run: RunDirectory, state: TrainingState) -> Iterator[None]:
         raise
     except (NormalfitError, PartunrollError):
         if state.step > first:
-            state.save(run.last_path, resumable=True)
+            state.save_last(run.last_path)
         elif run.is_new:
             shutil.rmtree(run.path)
         raise
@@ -242,20 +231,3 @@ def _notes(run: RunDirectory) -> tuple[str, ...]:
         f"{guilty} of the {len(samples)} samples of the data were simulated on the "
         "reconstruction's own grid, an inverse crime",
     )
-
-
-def _check_finite(losses: torch.Tensor, gradient_norm: torch.Tensor, batch: PatchBatch) -> None:
-    if bool(losses.isfinite().all()) and bool(gradient_norm.isfinite()):
-        return
-    suspects = [
-        f"{sample} at {patch.offset}"
-        for sample, patch, loss in zip(batch.samples, batch.patches, losses.tolist(), strict=True)
-        if not math.isfinite(loss)
-    ] or [f"{s} at {p.offset}" for s, p in zip(batch.samples, batch.patches, strict=True)]
-    msg = (
-        f"loss and gradient must be finite, got loss {losses.mean().item()}, gradient norm "
-        f"{gradient_norm.item()} in step {batch.step + 1} on sample {', '.join(suspects)} "
-        f"(patch of {batch.patches[0].shape}, operator {batch.operator}); look at this sample, or "
-        "lower learning_rate"
-    )
-    raise TrainingError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from normalfit.specs import OperatorSpec
     from partunroll.data_store_header import SampleInfo
+
+
+_TELLING = {"fingerprint", "norm", "report", "created"}  # a copy or a migrated file keeps these
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,12 @@ class TrainingOperator:
     factors: FactorFile
     norm: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def factor_digest(self) -> str:
+        """SHA-256 of what the factor file says about its fit: another fit has another."""
+        told = self.factors.header.model_dump_json(include=_TELLING)
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def trained_on(self, samples: Iterable[SampleInfo]) -> TrainedOperator:
         """Return what a checkpoint keeps of it.

@@ -22,6 +22,7 @@ from partunroll.cli.options import (
 )
 
 Normal = Literal["exact", "factors"]
+PatchNormal = Literal["factors", "restricted", "full", "exact"]  # exact: old, for restricted
 
 
 def reconstruct(
@@ -50,7 +51,7 @@ def reconstruct(
         typer.Option("--normal", help="A*A on the whole volume in stage 1."),
     ] = "exact",
     patch_normal: Annotated[
-        Normal | None,
+        PatchNormal | None,
         typer.Option("--patch-normal", help="A*A on patches in stage 2; default: as in training."),
     ] = None,
     refresh: Annotated[
