@@ -76,12 +76,15 @@ def attributes_of(data: bytes) -> dict[str, Any]:
         They are, of another group.
     """
     try:
-        document = json.loads(data, parse_constant=_no_constant)
+        document = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
         raise _corrupt([("zarr.json", f"must be JSON, got {error}")]) from error
     parts = document if isinstance(document, dict) else {}
     got = parts.get("zarr_format"), parts.get("node_type")
     attributes = parts.get("attributes", {})
+    if parts.get("consolidated_metadata") is not None:
+        # zarr reads it in place of the arrays' own metadata, which is what is checked here
+        raise _corrupt([("zarr.json", "must have no consolidated_metadata, got some")])
     if got != (3, "group") or not isinstance(attributes, dict):
         raise _corrupt([("zarr.json", f"must be a group of Zarr 3, got {got}")])
     if attributes.get("format") != FORMAT:
@@ -120,6 +123,15 @@ def parse_header(attributes: Mapping[str, Any]) -> Header:
 def is_optional(value: object) -> bool:
     """Whether a value says that a reader who does not know its key may pass it over."""
     return isinstance(value, dict) and value.get(_OPTIONAL) is False
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse repeated keys, of which one reader takes the first and another one the last."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        msg = f"keys must be there once, got {sorted(key for key, _ in pairs)}"
+        raise ValueError(msg)
+    return document
 
 
 def _no_constant(name: str) -> None:

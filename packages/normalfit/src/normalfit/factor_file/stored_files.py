@@ -128,7 +128,11 @@ class ZipFiles(StoredFiles):
             msg = f"archive must be sound, got {type(error).__name__}: {error}"
             raise CorruptFileError(msg) from error
         self._members = {info.filename: info for info in self._archive.infolist()}
-        self._check()
+        try:
+            self._check()
+        except CorruptFileError:
+            self._archive.close()
+            raise
 
     def _check(self) -> None:
         if len(self._members) != len(self._archive.infolist()):
