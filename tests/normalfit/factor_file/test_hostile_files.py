@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from normalfit.errors import CorruptFileError
 from normalfit.factor_file import open_factors, save_factors, validate
 from normalfit.factor_file.manifest import MANIFEST, parse_manifest, rendered, write_manifest
 from normalfit.factor_file.summary import figures, summary
+from normalfit.grid import Patch
+from normalfit.written_beside import written_beside
 
 
 @pytest.fixture
@@ -80,3 +84,90 @@ def test_a_refused_archive_is_closed(tmp_path):
     held = {os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()}
     assert "f.zip" in str(caught.value)  # its traceback keeps the frames alive that opened the file
     assert str(tmp_path / "f.zip") not in held
+
+
+@pytest.mark.parametrize("name", ["f.zarr", "f.zip"])
+def test_a_file_that_is_replaced_is_not_mixed_with_its_successor(
+    tmp_path, make_factors, metadata, name
+):
+    path = tmp_path / name
+    file = save_factors(path, make_factors(terms=2), metadata)
+    save_factors(path, make_factors(terms=2).scaled(2.0), metadata, overwrite=True)
+    for read in (file.load, lambda: file.restrict(Patch((0, 0, 0), (2, 2, 2)))):
+        with pytest.raises(CorruptFileError, match="got another in its place; open it again"):
+            read()
+    assert open_factors(path).load().terms == 2
+
+
+def test_a_file_of_version_0_1_that_is_replaced(tmp_path, make_factors, metadata):
+    old = Path(__file__).parent / "golden/0.1/linear.zarr"
+    shutil.copytree(old, tmp_path / "f.zarr")
+    file = open_factors(tmp_path / "f.zarr")
+    assert file.load().terms == 1
+    save_factors(tmp_path / "f.zarr", make_factors(), metadata, overwrite=True)
+    with pytest.raises(CorruptFileError, match="open it again"):
+        file.load()
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "said"),
+    [
+        ("check/zarr.json", lambda _: "junk", "must be JSON"),
+        ("check/zarr.json", lambda text: text.replace("{}", '{"a": 1}'), "must have no attributes"),
+        (
+            "zarr.json",
+            lambda text: text.replace('"zarr_format"', '"more": 1, "zarr_format"'),
+            "keys",
+        ),
+        (
+            "zarr.json",
+            lambda text: text.replace('"adjointness": 1e-08', '"adjointness": 1e999'),
+            "must be finite",
+        ),
+        (
+            "zarr.json",
+            lambda text: re.sub(r'"created": "[^"]*"', '"created": "now"', text),
+            "pattern",
+        ),
+        (
+            "u/zarr.json",
+            lambda text: re.sub(r'"codecs": \[.*\]', '"codecs": "x"', text, flags=re.S),
+            "",
+        ),
+    ],
+)
+def test_what_the_page_forbids_is_reported_at_its_place(
+    tmp_path, make_factors, metadata, place, change, said
+):
+    path = tmp_path / "f.zarr"
+    save_factors(path, make_factors(), metadata)
+    text = (path / place).read_text()
+    (path / place).write_text(change(text))
+    assert (path / place).read_text() != text
+    write_manifest(path)
+    problems = validate(path).problems
+    assert any(said in text for _, text in problems), problems
+    assert place in {found for found, _ in problems} | {"zarr.json"}
+
+
+def test_a_chunk_that_is_a_link_is_none(tmp_path, make_factors, metadata):
+    path = tmp_path / "f.zarr"
+    save_factors(path, make_factors(), metadata)
+    shutil.move(path / "u/c/0/0/0/0", tmp_path / "chunk")
+    (path / "u/c/0/0/0/0").symlink_to(tmp_path / "chunk")
+    with pytest.raises(CorruptFileError, match="chunk 0/0/0/0 of u must exist"):
+        open_factors(path).load()
+    assert "u/c/0/0/0/0" in {place for place, _ in validate(path).problems}
+
+
+def test_a_result_that_cannot_be_put_in_place_is_not_lost(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr("normalfit.written_beside.put_in_place", fail)
+    with (
+        pytest.raises(OSError, match=r"busy; the result is .*\.partial/f"),
+        written_beside(tmp_path / "f") as fresh,
+    ):
+        fresh.write_text("result")
+    assert fresh.read_text() == "result"

@@ -98,7 +98,7 @@ class FolderFiles(StoredFiles):
 
     def size(self, name: str) -> int | None:
         path = self.path / name
-        return path.stat().st_size if path.is_file() else None
+        return path.stat().st_size if path.is_file() and not path.is_symlink() else None
 
     def open(self, name: str) -> IO[bytes]:
         return (self.path / name).open("rb")
