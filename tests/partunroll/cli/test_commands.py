@@ -243,6 +243,27 @@ def test_train_and_resume_give_a_checkpoint_that_reconstructs(
     assert cli(*reconstruct_arguments(output, checkpoint=run / "best.pt"))[0] == 0
 
 
+def test_exported_model_reconstructs_what_its_checkpoint_does_bit_for_bit(
+    project, reconstruct_arguments, cli, refused, tmp_path
+):
+    model, figures = tmp_path / "model", tmp_path / "model.json"
+    code, out, err = cli("export", project / "best.pt", "-o", model, "--json", figures)
+    assert (code, err) == (0, "")
+    assert "parameters" in out
+    assert "model must" in refused(
+        *reconstruct_arguments(tmp_path / "none.zarr", checkpoint=project)
+    )
+    assert "must not exist" in refused("export", project / "best.pt", "-o", model)
+    volumes, facts = [], []
+    for name, checkpoint in (("by_checkpoint", project / "best.pt"), ("by_model", model)):
+        output = tmp_path / f"{name}.zarr"
+        assert cli(*reconstruct_arguments(output, checkpoint=checkpoint))[0] == 0
+        volumes.append(open_reconstruction(output).read("reconstruction"))
+        facts.append(open_reconstruction(output).facts.checkpoint)
+    np.testing.assert_array_equal(*volumes)
+    assert facts[1]["sha256"] == json.loads(figures.read_text())["sha256"]
+
+
 def test_train_makes_its_own_objects(project, cli, tmp_path):
     config = tmp_path / "train.yaml"
     config.write_text(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from normalfit.devices import resolve_device
 from normalfit.factor_file import open_factors
 from normalfit.written_beside import check_output
-from partunroll.checkpoint import load_checkpoint
 from partunroll.errors import InputError, MismatchError
+from partunroll.exported_model import digest_of, load_trained
 from partunroll.reconstruction import checked_refresh, reconstruct
 from partunroll.reconstruction_file import InitialFacts, ReconstructionFacts, save_reconstruction
 from partunroll.scan import load_scan
@@ -60,7 +59,9 @@ def reconstruct_to_file(
     ----------
     spec
         The operator that measured; the network must have been trained with it.
-    checkpoint, factors, measurements
+    checkpoint
+        A checkpoint, or the folder of an exported model.
+    factors, measurements
         Files; the factors may be None where only the exact ``A*A`` is used.
     output
         A new reconstruction file. Its volumes are in the unit of the measurements.
@@ -91,7 +92,7 @@ def reconstruct_to_file(
         msg = f"window and method must be left out with an initial estimate, got {window}, {method}"
         raise InputError(msg)
     where = resolve_device(device)
-    trained_network = load_checkpoint(checkpoint)
+    trained_network = load_trained(checkpoint)
     trained = trained_network.operator(spec.fingerprint)
     file = None if factors is None else _matching_factors(factors, spec, trained)
     settings: dict[str, Any] = {
@@ -162,12 +163,11 @@ def _provenance(
     spec: OperatorSpec, path: Path, checkpoint: Checkpoint, scan: Scan, result: Reconstruction
 ) -> dict[str, Any]:
     """Return the facts about operator, network, scan and result."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return {
         "operator": spec.document(),
         "fingerprint": spec.fingerprint,
         "norm": checkpoint.operator(spec.fingerprint).norm,
-        "checkpoint": {"path": str(path), "sha256": digest, "step": checkpoint.step},
+        "checkpoint": {"path": str(path), "sha256": digest_of(path), "step": checkpoint.step},
         "intensity_per_mm": scan.intensity_per_mm,
         "iterations": [asdict(iteration) for iteration in result.history],
         "residual_norm": result.residual_norm,

@@ -25,7 +25,10 @@ Normal = Literal["exact", "factors"]
 
 def reconstruct(
     checkpoint: Annotated[
-        Path, typer.Option("--checkpoint", metavar="PT", help="best.pt of a training run.")
+        Path,
+        typer.Option(
+            "--checkpoint", metavar="PT|MODEL", help="best.pt of a run, or an exported model."
+        ),
     ],
     operator: OperatorOption,
     measurements: Annotated[
