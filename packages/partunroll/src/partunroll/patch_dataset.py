@@ -14,6 +14,7 @@ from partunroll.errors import InputError
 from partunroll.patch_batch import PatchBatch, RestrictedNormals
 from partunroll.patch_gradient import initial_gradient
 from partunroll.patch_source import PatchSource
+from partunroll.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,9 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         Resolved configuration.
     device
         Where initial gradients are computed and batches lie.
+    ranks
+        Processes that share every batch; an item is this one's part. What is drawn does not
+        depend on how many they are.
 
     Raises
     ------
@@ -62,7 +66,9 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         operators: Sequence[TrainingOperator],
         config: TrainConfig,
         device: torch.device | str = "cpu",
+        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
     ) -> None:
+        self._share = ranks.share(config.batch)
         self._store_path = store_path
         self._operators = {operator.name: operator for operator in operators}
         self._config = config
@@ -85,7 +91,7 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         shape = self.patch_shape
         grid_shape = self.source.operator(name).domain.shape
         patches = tuple(draw_patch(rng, grid_shape, shape) for _ in samples)
-        batch = self._batch(step, name, samples, patches)
+        batch = self._batch(step, name, samples[self._share], patches[self._share])
         axes = tuple(-1 - int(axis) for axis in np.flatnonzero(rng.integers(2, size=len(shape))))
         return batch.flipped(axes) if self._config.flips and axes else batch
 
@@ -105,11 +111,27 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
     def source(self) -> PatchSource:
         """Where patches come from, opened at first use."""
         if self._source is None:
-            cache = self._config.cache and self._num_bytes() <= _MAX_CACHED_BYTES
             self._source = PatchSource(
-                self._store_path, self._operators, cache=cache, device=self._device
+                self._store_path,
+                self._operators,
+                cache=self._is_cached,
+                device=self._device,
             )
         return self._source
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the volumes that are kept in memory once all have been read."""
+        return self._num_bytes() if self._is_cached else 0
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of those that have been read so far."""
+        return 0 if self._source is None else self._source.volume_bytes
+
+    @property
+    def _is_cached(self) -> bool:
+        return self._config.cache and self._num_bytes() <= _MAX_CACHED_BYTES
 
     @torch.no_grad()
     def _batch(

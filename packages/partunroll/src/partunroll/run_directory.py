@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _RELATIVE_NOISE = 0.01  # our choice; it has a meaning for every operator
 _MADE, _MADE_DATA = "made objects", "data.zarr"
-_FREE_KEYS = {"num_workers", "cache"}  # they change nothing that is computed
+_FREE_KEYS = {"num_workers", "cache", "tensorboard"}  # they change nothing that is computed
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ class RunDirectory:
     def last_path(self) -> Path:
         """The checkpoint that a resumed run starts from."""
         return self.path / "last.pt"
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
 
     @property
     def best_path(self) -> Path:

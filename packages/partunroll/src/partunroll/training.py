@@ -7,27 +7,32 @@ import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.progress import Progress
 
-from normalfit.devices import resolve_device
 from normalfit.errors import NormalfitError
 from partunroll.data_store import DataStore
-from partunroll.errors import PartunrollError, TrainingError
+from partunroll.errors import InputError, PartunrollError, RankError, TrainingError
 from partunroll.patch_dataset import PatchDataset
+from partunroll.plan_measurement import measured_plan
+from partunroll.ranks import Ranks, joined_ranks
 from partunroll.run_directory import open_run
-from partunroll.run_log import RunLog
+from partunroll.run_logs import RunLogs
+from partunroll.tensorboard_log import check_tensorboard
 from partunroll.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from partunroll.config import TrainConfig
     from partunroll.patch_batch import PatchBatch
     from partunroll.run_directory import RunDirectory
+    from partunroll.training_plan import TrainingPlan
     from partunroll.training_state import TrainingState
 
 
@@ -72,12 +77,17 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
     stop_after: int | None = None,
+    on_plan: Callable[[TrainingPlan], None] | None = None,
 ) -> TrainResult:
     """Train a network on patches of a data store, or of objects made for it.
 
     Each step applies the network to a batch of patches with restricted factors. No step applies
     an operator to a whole volume; validation does. The same seed, machine and thread count give
     the same weights bit for bit on the CPU, also when a run is resumed.
+
+    Processes that torchrun has started train one run together: each takes its part of every
+    batch, the first validates and writes. Their number changes the result by rounding only, and
+    a run may be resumed with another.
 
     Parameters
     ----------
@@ -95,43 +105,83 @@ def train(
         Where to show a bar with the loss.
     stop_after
         Save and stop once this many of the configured steps are taken.
+    on_plan
+        Called with the plan before the first step, which is then refused if it does not fit;
+        None: nothing is measured.
 
     Raises
     ------
     InputError
-        The output exists, there is nothing to resume, the run had another configuration, or
-        the data do not fit the configuration.
+        The output exists, there is nothing to resume, the run had another configuration, the
+        data do not fit the configuration, the batch cannot be divided among the processes, or
+        the memory does not suffice.
     MismatchError
         Factor files and operators do not belong together, or are not those of the run.
     TrainingError
         A loss or gradient is not finite; step, samples and patches are named.
     """
+    with joined_ranks() as ranks:
+        bars = progress if ranks.is_first and progress else Progress(disable=True)
+
+        def opened() -> RunDirectory:
+            if config is not None:
+                _check_settings(config, ranks)
+            return open_run(config, factor_files, data, output, resume=resume, progress=bars)
+
+        run = ranks.from_first(opened)
+        _check_settings(run.config, ranks)
+        return _train(run, ranks, bars, stop_after, on_plan)
+
+
+def _check_settings(config: TrainConfig, ranks: Ranks) -> None:
+    ranks.share(config.batch)
+    if config.tensorboard:
+        check_tensorboard()
+
+
+def _train(
+    run: RunDirectory,
+    ranks: Ranks,
+    progress: Progress,
+    stop_after: int | None,
+    on_plan: Callable[[TrainingPlan], None] | None,
+) -> TrainResult:
     started = time.perf_counter()
-    progress = progress or Progress(disable=True)
-    run = open_run(config, factor_files, data, output, resume=resume, progress=progress)
-    config, device = run.config, resolve_device(run.config.device)
+    config, device = run.config, ranks.device(run.config.device)
     state = run.state(device)
+
+    def save(path: Path, *, resumable: bool) -> None:
+        if ranks.is_first:
+            state.save(path, resumable=resumable)
+
+    def validated() -> dict[str, float]:
+        show = partial(log.show, state.step)
+        return validate(state.network, run.data_path, run.operators, config, device, show)
+
     last_step = min(config.steps, stop_after or config.steps)
     task = progress.add_task("train", total=config.steps, completed=state.step)
     loss, clock = None, time.perf_counter()
-    with RunLog(run.log_path, state.step) as log, _kept_on_error(run, state):
-        for batch in _batches(run, device, state.step, last_step):
+    with _kept_on_error(run, state, ranks), RunLogs(run, state.step, ranks) as log:
+        if on_plan is not None:
+            _plan(run, state, ranks, on_plan)
+        network = ranks.parallel(state.network)
+        for batch in _batches(run, device, state.step, last_step, ranks):
             waited = time.perf_counter() - clock
-            figures = training_step(state, batch.to(device))
+            figures = training_step(state, batch.to(device), network, ranks)
             loss = figures["loss"]
             log.write(state.step, operator=batch.operator, **figures, data_seconds=waited)
             description = f"train, loss {loss:.2e}"
             progress.update(task, completed=state.step, description=description)
             if state.step % config.validation.every == 0 or state.step == config.steps:
-                state.save(run.last_path, resumable=True)
-                metrics = validate(state.network, run.data_path, run.operators, config, device)
+                save(run.last_path, resumable=True)
+                metrics = ranks.from_first(validated)
                 log.write(state.step, validation=metrics)
                 if state.validated(metrics):
-                    state.save(run.best_path, resumable=False)
-                state.save(run.last_path, resumable=True)
+                    save(run.best_path, resumable=False)
+                save(run.last_path, resumable=True)
             clock = time.perf_counter()
     if state.step < config.steps:  # the last step has been saved with its validation
-        state.save(run.last_path, resumable=True)
+        save(run.last_path, resumable=True)
     return TrainResult(
         run.path,
         state.step,
@@ -144,8 +194,45 @@ def train(
     )
 
 
-def training_step(state: TrainingState, batch: PatchBatch) -> dict[str, Any]:
+def _plan(
+    run: RunDirectory,
+    state: TrainingState,
+    ranks: Ranks,
+    on_plan: Callable[[TrainingPlan], None],
+) -> None:
+    """Measure the plan of a run, hand it out, and refuse what does not fit."""
+    plan = measured_plan(run, state, ranks, lambda batch: batch_losses(state.network, batch))
+    if ranks.is_first:
+        on_plan(plan)
+    problems = [problem for problem in ranks.joined([plan.problem]) if problem]
+    if problems:
+        raise (InputError if ranks.is_first else RankError)(problems[0])
+
+
+def batch_losses(network: torch.nn.Module, batch: PatchBatch) -> torch.Tensor:
+    """Return the loss of every patch of a batch."""
+    x = network(batch.initial_estimate, batch.initial_gradient, batch.normal)
+    return (x - batch.truth).abs().square().flatten(1).mean(1)
+
+
+def training_step(
+    state: TrainingState,
+    batch: PatchBatch,
+    network: torch.nn.Module | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+) -> dict[str, Any]:
     """Take one optimizer step on a batch and return its figures.
+
+    Parameters
+    ----------
+    state
+        What is changed.
+    batch
+        This process's part of the batch.
+    network
+        The state's network, such that gradients are means over all processes; None: as it is.
+    ranks
+        Processes that share the batch.
 
     Raises
     ------
@@ -153,36 +240,36 @@ def training_step(state: TrainingState, batch: PatchBatch) -> dict[str, Any]:
         The loss or the gradient is not finite; the weights are as before.
     """
     started = time.perf_counter()
-    network, optimizer = state.network.train(), state.optimizer
+    network, optimizer = network or state.network, state.optimizer
+    state.network.train()
     learning_rate = state.learning_rate
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-    x = network(batch.initial_estimate, batch.initial_gradient, batch.normal)
-    losses = (x - batch.truth).abs().square().flatten(1).mean(1)
+    losses = batch_losses(network, batch)
     loss = losses.mean()
     optimizer.zero_grad()
-    loss.backward()
+    torch.autograd.backward(loss)
     max_norm = state.config.gradient_clip or math.inf
     gradient_norm = torch.nn.utils.clip_grad_norm_(network.parameters(), max_norm)
-    _check_finite(losses.detach(), gradient_norm, batch)
+    _check_finite(losses.detach(), gradient_norm, batch, ranks)
     optimizer.step()
     state.step += 1
     return {
-        "loss": loss.item(),
+        "loss": ranks.mean(loss.item()),
         "learning_rate": learning_rate,
         "gradient_norm": gradient_norm.item(),
-        "step_sizes": network.step_sizes.tolist(),
+        "step_sizes": state.network.step_sizes.tolist(),
         "seconds": time.perf_counter() - started,
     }
 
 
 def _batches(
-    run: RunDirectory, device: torch.device, first: int, last: int
+    run: RunDirectory, device: torch.device, first: int, last: int, ranks: Ranks
 ) -> Iterable[PatchBatch]:
     """Return the batches of the steps `first` … `last` - 1, made here or by workers."""
     workers = run.config.num_workers
     where = torch.device("cpu") if workers else device  # GPU tensors do not cross processes
-    dataset = PatchDataset(run.data_path, run.operators, run.config, where)
+    dataset = PatchDataset(run.data_path, run.operators, run.config, where, ranks)
     return torch.utils.data.DataLoader(
         dataset,
         batch_size=None,  # an item is a batch
@@ -193,7 +280,7 @@ def _batches(
 
 
 @contextmanager
-def _kept_on_error(run: RunDirectory, state: TrainingState) -> Iterator[None]:
+def _kept_on_error(run: RunDirectory, state: TrainingState, ranks: Ranks) -> Iterator[None]:
     """Keep the steps of a run that ends in an error; a new run without steps leaves nothing.
 
     A loss that is not finite is the exception: the last checkpoint was good, the weights since
@@ -205,9 +292,9 @@ def _kept_on_error(run: RunDirectory, state: TrainingState) -> Iterator[None]:
     except TrainingError:
         raise
     except (NormalfitError, PartunrollError):
-        if state.step > first:
+        if ranks.is_first and state.step > first:
             state.save(run.last_path, resumable=True)
-        elif run.is_new:
+        elif ranks.is_first and run.is_new:
             shutil.rmtree(run.path)
         raise
 
@@ -223,17 +310,19 @@ def _notes(run: RunDirectory) -> tuple[str, ...]:
     )
 
 
-def _check_finite(losses: torch.Tensor, gradient_norm: torch.Tensor, batch: PatchBatch) -> None:
-    if bool(losses.isfinite().all()) and bool(gradient_norm.isfinite()):
+def _check_finite(
+    losses: torch.Tensor, gradient_norm: torch.Tensor, batch: PatchBatch, ranks: Ranks
+) -> None:
+    finite = bool(losses.isfinite().all()) and bool(gradient_norm.isfinite())
+    if not ranks.any(not finite):
         return
-    suspects = [
-        f"{sample} at {patch.offset}"
-        for sample, patch, loss in zip(batch.samples, batch.patches, losses.tolist(), strict=True)
-        if not math.isfinite(loss)
-    ] or [f"{s} at {p.offset}" for s, p in zip(batch.samples, batch.patches, strict=True)]
+    places = [f"{s} at {p.offset}" for s, p in zip(batch.samples, batch.patches, strict=True)]
+    found = ranks.joined(list(zip(places, losses.tolist(), strict=True)))
+    suspects = [place for place, loss in found if not math.isfinite(loss)]
     msg = (
-        f"loss and gradient must be finite, got loss {losses.mean().item()}, gradient norm "
-        f"{gradient_norm.item()} in step {batch.step + 1} on sample {', '.join(suspects)} "
+        f"loss and gradient must be finite, got loss {fmean(loss for _, loss in found)}, gradient "
+        f"norm {gradient_norm.item()} in step {batch.step + 1} on sample "
+        f"{', '.join(suspects or [place for place, _ in found])} "
         f"(patch of {batch.patches[0].shape}, operator {batch.operator}); look at this sample, or "
         "lower learning_rate"
     )
