@@ -232,9 +232,12 @@ def test_train_and_resume_give_a_checkpoint_that_reconstructs(
     run = tmp_path / "run"
     files = ["--factors", project / "factors.zarr", "--data", project / "data.zarr", "-o", run]
     options = ["--config", config, "--steps", 2, "--seed", 5, "--json", tmp_path / "run.json"]
+    options.append("--tensorboard")
     code, out, err = cli("train", *files, *options)
     assert (code, err) == (0, "")
+    assert out.startswith("plan: ")
     assert "2 of 2 steps" in out
+    assert (run / "tensorboard").is_dir()
     assert json.loads((tmp_path / "run.json").read_text())["step"] == 2
     assert cli("train", *files, "--resume")[0] == 0
     assert cli("train", *files, "--resume", "--seed", 6)[0] == 2
@@ -262,6 +265,17 @@ def test_exported_model_reconstructs_what_its_checkpoint_does_bit_for_bit(
         facts.append(open_reconstruction(output).facts.checkpoint)
     np.testing.assert_array_equal(*volumes)
     assert facts[1]["sha256"] == json.loads(figures.read_text())["sha256"]
+
+
+def test_plan_says_what_a_training_takes_and_leaves_nothing(project, cli, tmp_path):
+    config, figures = tmp_path / "train.yaml", tmp_path / "plan.json"
+    config.write_text("network: {iterations: 1, prior: {widths: [2, 2, 2, 2]}}\npatch_shape: 16\n")
+    files = ["--factors", project / "factors.zarr", "-o", tmp_path / "run", "--config", config]
+    code, out, err = cli("train", *files, "--plan", "--json", figures)
+    assert (code, err) == (0, "")
+    assert out.startswith("plan: ")
+    assert json.loads(figures.read_text())["activations"] > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "train.yaml"]
 
 
 def test_train_makes_its_own_objects(project, cli, tmp_path):

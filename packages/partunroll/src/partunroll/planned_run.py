@@ -40,7 +40,8 @@ def planned_run(
         As for `train`.
     """
     bars = progress or Progress(disable=True)
-    with joined_ranks() as ranks, tempfile.TemporaryDirectory() as folder:
+    ranks = joined_ranks()
+    with tempfile.TemporaryDirectory() as folder:
 
         def opened() -> RunDirectory:
             if resume:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ from normalfit.errors import NormalfitError
 from partunroll.errors import InputError, PartunrollError, RankError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
@@ -149,21 +149,17 @@ def present_ranks() -> Ranks:
     return Ranks(rank, size, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
 
 
-@contextmanager
-def joined_ranks() -> Iterator[Ranks]:
-    """Yield the ranks, joined in a process group while the block runs if they are several.
+def joined_ranks() -> Ranks:
+    """Return the ranks; if they are several, they have joined in a process group.
 
-    A process group that exists already is used as it is.
+    The group lives as long as the process: torchrun's store does not allow to join again. One
+    that exists already is used as it is.
     """
     ranks = present_ranks()
     if dist.is_available() and dist.is_initialized():
-        yield replace(ranks, rank=dist.get_rank(), size=dist.get_world_size())
-    elif ranks.size == 1:
-        yield ranks
-    else:
+        return replace(ranks, rank=dist.get_rank(), size=dist.get_world_size())
+    if ranks.size > 1:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=_PATIENCE)
-        try:
-            yield ranks
-        finally:
-            dist.destroy_process_group()
+        atexit.register(dist.destroy_process_group)
+    return ranks

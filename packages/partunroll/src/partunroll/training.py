@@ -120,17 +120,17 @@ def train(
     TrainingError
         A loss or gradient is not finite; step, samples and patches are named.
     """
-    with joined_ranks() as ranks:
-        bars = progress if ranks.is_first and progress else Progress(disable=True)
+    ranks = joined_ranks()
+    bars = progress if ranks.is_first and progress else Progress(disable=True)
 
-        def opened() -> RunDirectory:
-            if config is not None:
-                _check_settings(config, ranks)
-            return open_run(config, factor_files, data, output, resume=resume, progress=bars)
+    def opened() -> RunDirectory:
+        if config is not None:
+            _check_settings(config, ranks)
+        return open_run(config, factor_files, data, output, resume=resume, progress=bars)
 
-        run = ranks.from_first(opened)
-        _check_settings(run.config, ranks)
-        return _train(run, ranks, bars, stop_after, on_plan)
+    run = ranks.from_first(opened)
+    _check_settings(run.config, ranks)
+    return _train(run, ranks, bars, stop_after, on_plan)
 
 
 def _check_settings(config: TrainConfig, ranks: Ranks) -> None:

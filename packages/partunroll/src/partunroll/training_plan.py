@@ -165,7 +165,7 @@ class TrainingPlan:
         largest = {
             "the network": self.weights + self.gradients + self.optimizer,
             "activations": self.activations + self.working,
-            "data": self.data,
+            "data": self.data if self.step_seconds is not None else 0,  # else nobody knows
         }
         what = max(largest, key=lambda name: largest[name])
         widths = f"network.prior.widths {list(config.network.prior.widths)}"
