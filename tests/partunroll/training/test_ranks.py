@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,11 +49,10 @@ def torchrun(problem, tmp_path_factory):
         *problem.factors,
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     arguments = list(map(str, command))
     with subprocess.Popen(arguments, env=environment, **pipes) as process:  # noqa: S603 - ours
-        process.folder = folder
-        yield process
+        yield process, folder
         process.kill()
 
 
@@ -115,9 +115,10 @@ def losses(run: Path):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_and_one_goes_on_where_they_stopped(problem, alone, torchrun):
-    out, errors = torchrun.communicate(timeout=300)
-    assert torchrun.returncode == 0, errors
-    run = torchrun.folder / "run"
+    process, folder = torchrun
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    run = folder / "run"
     assert out.count("6 of 6 steps") == 1  # one of them speaks
     assert out.count("plan: ") == 1
     assert "by 2 processes" in out
@@ -133,5 +134,5 @@ def test_two_processes_train_as_one_and_one_goes_on_where_they_stopped(problem, 
     for name, weight in one.weights.items():
         torch.testing.assert_close(two.weights[name], weight, rtol=1e-3, atol=1e-4)
     # what two processes saved, one resumes
-    shutil.copytree(run, torchrun.folder / "copy")
-    assert problem.run(torchrun.folder / "copy", resume=True, **VALUES).step == STEPS
+    shutil.copytree(run, folder / "copy")
+    assert problem.run(folder / "copy", resume=True, **VALUES).step == STEPS

@@ -30,12 +30,10 @@ def timeless_log(output):
 
 
 def test_measuring_a_step_changes_nothing_of_the_training(problem, short, stopped, tmp_path):
-    plans = []
+    plans: list[Any] = []
     config, files = problem.config(**SHORT), (problem.factors, problem.data)
-    before = torch.get_rng_state()
     train(config, *files, tmp_path / "fresh", on_plan=plans.append)
     train(config, *files, stopped, resume=True, on_plan=plans.append)
-    assert torch.equal(torch.get_rng_state(), before)
     assert [plan.steps_left for plan in plans] == [8, 4]
     straight = load_checkpoint(short / "straight" / "last.pt")
     for run in (tmp_path / "fresh", stopped):
@@ -59,6 +57,12 @@ def test_plan_counts_the_network_and_measures_the_step(problem, tmp_path, finish
     assert plan.seconds_left == 60 * plan.seconds_per_step
     assert plan.total == sum(plan._parts.values())
     assert not (tmp_path / "run").exists()
+
+
+def test_measuring_leaves_the_random_numbers_alone(problem, tmp_path):
+    before = torch.get_rng_state()
+    plan_of(problem, tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_plan_reads_as_a_person_wants_it(problem, tmp_path):

@@ -12,7 +12,7 @@ from partunroll.config import TrainConfig
 from partunroll.plan_measurement import measured_plan
 from partunroll.ranks import joined_ranks
 from partunroll.run_directory import open_run
-from partunroll.training import batch_losses
+from partunroll.training_step import batch_losses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
