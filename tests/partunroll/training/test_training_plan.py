@@ -59,6 +59,15 @@ def test_plan_counts_the_network_and_measures_the_step(problem, tmp_path, finish
     assert not (tmp_path / "run").exists()
 
 
+def test_plan_counts_averaged_weights_and_accumulated_batches(problem, tmp_path):
+    plain = plan_of(problem, tmp_path / "run")
+    plan = plan_of(problem, tmp_path / "run", ema=0.9, accumulation=3)
+    assert (plain.average, plan.average) == (0, plan.weights)
+    assert plan.held >= 2 * plan.weights
+    assert plan.activations == pytest.approx(plain.activations, rel=0.1)
+    assert "6 patches of 12 × 9" in str(plan)
+
+
 def test_measuring_leaves_the_random_numbers_alone(problem, tmp_path):
     before = torch.get_rng_state()
     plan_of(problem, tmp_path / "run")
