@@ -232,15 +232,50 @@ def test_train_and_resume_give_a_checkpoint_that_reconstructs(
     run = tmp_path / "run"
     files = ["--factors", project / "factors.zarr", "--data", project / "data.zarr", "-o", run]
     options = ["--config", config, "--steps", 2, "--seed", 5, "--json", tmp_path / "run.json"]
+    options.append("--tensorboard")
     code, out, err = cli("train", *files, *options)
     assert (code, err) == (0, "")
+    assert out.startswith("plan: ")
     assert "2 of 2 steps" in out
+    assert (run / "tensorboard").is_dir()
     assert json.loads((tmp_path / "run.json").read_text())["step"] == 2
     assert cli("train", *files, "--resume")[0] == 0
     assert cli("train", *files, "--resume", "--seed", 6)[0] == 2
     assert cli("train", *files)[0] == 2  # it exists
     output = tmp_path / "recon.zarr"
     assert cli(*reconstruct_arguments(output, checkpoint=run / "best.pt"))[0] == 0
+
+
+def test_exported_model_reconstructs_what_its_checkpoint_does_bit_for_bit(
+    project, reconstruct_arguments, cli, refused, tmp_path
+):
+    model, figures = tmp_path / "model", tmp_path / "model.json"
+    code, out, err = cli("export", project / "best.pt", "-o", model, "--json", figures)
+    assert (code, err) == (0, "")
+    assert "parameters" in out
+    assert "model must" in refused(
+        *reconstruct_arguments(tmp_path / "none.zarr", checkpoint=project)
+    )
+    assert "must not exist" in refused("export", project / "best.pt", "-o", model)
+    volumes, facts = [], []
+    for name, checkpoint in (("by_checkpoint", project / "best.pt"), ("by_model", model)):
+        output = tmp_path / f"{name}.zarr"
+        assert cli(*reconstruct_arguments(output, checkpoint=checkpoint))[0] == 0
+        volumes.append(open_reconstruction(output).read("reconstruction"))
+        facts.append(open_reconstruction(output).facts.checkpoint)
+    np.testing.assert_array_equal(*volumes)
+    assert facts[1]["sha256"] == json.loads(figures.read_text())["sha256"]
+
+
+def test_plan_says_what_a_training_takes_and_leaves_nothing(project, cli, tmp_path):
+    config, figures = tmp_path / "train.yaml", tmp_path / "plan.json"
+    config.write_text("network: {iterations: 1, prior: {widths: [2, 2, 2, 2]}}\npatch_shape: 16\n")
+    files = ["--factors", project / "factors.zarr", "-o", tmp_path / "run", "--config", config]
+    code, out, err = cli("train", *files, "--plan", "--json", figures)
+    assert (code, err) == (0, "")
+    assert out.startswith("plan: ")
+    assert json.loads(figures.read_text())["activations"] > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "train.yaml"]
 
 
 def test_train_makes_its_own_objects(project, cli, tmp_path):

@@ -63,7 +63,7 @@ def rich(problem, tmp_path_factory):
 def test_signal_in_a_step_saves_after_it(problem, rich, tmp_path, monkeypatch, which):
     original, run = training_step, tmp_path / "run"
 
-    def signalled(state, batches):
+    def signalled(state, batches, *others):
         if state.step == 5:
             os.kill(os.getpid(), which)
         return original(state, batches)

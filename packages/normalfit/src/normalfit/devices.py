@@ -1,4 +1,4 @@
-"""The device that a name means: the one place that asks whether there is a GPU."""
+"""The device that a name means and its free memory: the one place that asks for a GPU."""
 
 from __future__ import annotations
 
@@ -40,3 +40,15 @@ def resolve_device(name: str) -> torch.device:
         )
         raise BackendError(msg)
     return torch.device(name)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return the free memory of a device; None where it cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123 - no file on disk
+            found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    except OSError:
+        return None
+    return int(found[0]) * 1024 if found else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from normalfit.devices import free_bytes
 from normalfit.errors import InputError
 from normalfit.probed_terms import SPECTRA_BYTES
 
@@ -60,7 +61,7 @@ class FitMemory:
         InputError
             The device has less free memory.
         """
-        free = _free_bytes(device)
+        free = free_bytes(device)
         if free is not None and self.total > free:
             msg = (
                 f"fit must fit into the {free / 1e9:.1f} GB that are free, got {self}; use "
@@ -110,15 +111,3 @@ def fit_memory(
     if model.name == "multicoil":
         factors += _DESCENT_ARRAYS * (lags + most_terms * voxels)
     return FitMemory(factors, 2 * probes * voxels if in_memory else 0)
-
-
-def _free_bytes(device: torch.device) -> int | None:
-    """Return the free memory of a device; None where it cannot be told."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123 - no file on disk
-            found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    except OSError:
-        return None
-    return int(found[0]) * 1024 if found else None

@@ -132,14 +132,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     document: dict[str, Any] = {
         "format": _FORMAT,
         "version": _VERSION,
-        "network": checkpoint.network.model_dump(mode="json"),
+        **facts_of(checkpoint),
         "weights": dict(checkpoint.weights),
-        "operators": [asdict(operator) for operator in checkpoint.operators],
-        "patch_shape": list(checkpoint.patch_shape),
-        "normal": checkpoint.normal,
-        "step": checkpoint.step,
-        "metrics": dict(checkpoint.metrics),
-        "versions": dict(checkpoint.versions),
         "training": dict(checkpoint.training),
     }
     with written_durably(path) as fresh:
@@ -162,7 +156,30 @@ def load_checkpoint(path: Path) -> Checkpoint:
     CheckpointError
         The file is missing, damaged, no checkpoint, or of another version.
     """
-    document = _read(path)
+    return checkpoint_of(_read(path), path)
+
+
+def facts_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return all of a checkpoint but its tensors, as JSON values."""
+    return {
+        "network": checkpoint.network.model_dump(mode="json"),
+        "operators": [asdict(operator) for operator in checkpoint.operators],
+        "patch_shape": list(checkpoint.patch_shape),
+        "normal": checkpoint.normal,
+        "step": checkpoint.step,
+        "metrics": dict(checkpoint.metrics),
+        "versions": dict(checkpoint.versions),
+    }
+
+
+def checkpoint_of(document: Mapping[str, Any], path: Path) -> Checkpoint:
+    """Return the checkpoint of its facts, ``weights`` and ``training``.
+
+    Raises
+    ------
+    CheckpointError
+        Something is missing or has a value that it cannot have; `path` is named.
+    """
     try:
         return Checkpoint(
             network=TypeAdapter[NetworkConfig](NetworkConfig).validate_python(document["network"]),

@@ -111,6 +111,7 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_workers: int = Field(0, ge=0)
     cache: bool = True  # keep the training arrays in memory where they are small
+    tensorboard: bool = False  # also log for TensorBoard, which an extra installs
 
     def resolved(self, grid_shape: tuple[int, ...], *, is_complex: bool = False) -> TrainConfig:
         """Return the config with everything that depends on the volumes filled in.

@@ -25,5 +25,9 @@ class TrainingError(PartunrollError):
     """Training cannot go on: a loss or a gradient is not finite."""
 
 
+class RankError(PartunrollError):
+    """Another of the processes that train together has failed, and said why."""
+
+
 class ReconstructionFileError(PartunrollError):
     """A reconstruction file cannot be read: it is none, is damaged, or has another version."""

@@ -14,6 +14,7 @@ from partunroll.patch_batch import PatchBatch, RestrictedNormals, ZeroPaddedNorm
 from partunroll.patch_gradient import initial_gradient
 from partunroll.patch_sampler import PatchSampler, check_rotations
 from partunroll.patch_source import PatchSource
+from partunroll.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,11 +52,15 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         Resolved configuration.
     device
         Where initial gradients are computed and batches lie.
+    ranks
+        Processes that share every batch; an item is this one's part. What is drawn does not
+        depend on how many they are.
 
     Raises
     ------
     InputError
-        There is no training sample, or they do not suit the configured sampling or rotations.
+        There is no training sample, they do not suit the configured sampling or rotations, or
+        the batch cannot be divided among the processes.
     """
 
     def __init__(
@@ -64,7 +69,9 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         operators: Sequence[TrainingOperator],
         config: TrainConfig,
         device: torch.device | str = "cpu",
+        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
     ) -> None:
+        self._share = ranks.share(config.batch)
         self._store_path = store_path
         self._operators = {operator.name: operator for operator in operators}
         self._config = config
@@ -88,8 +95,9 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
             msg = f"step must be 0 … {len(self) - 1}, got {step}"
             raise IndexError(msg)
         draw = self._sampler.draw(step)
-        patches = self._sampler.patches(draw.samples, draw.places, self._read_reference)
-        batch = self._batch(step, draw.operator, draw.samples, patches)
+        samples, places = draw.samples[self._share], draw.places[self._share]
+        patches = self._sampler.patches(samples, places, self._read_reference)
+        batch = self._batch(step, draw.operator, samples, patches)
         return batch.transformed(draw.symmetry)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,11 +107,24 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
     def source(self) -> PatchSource:
         """Where patches come from, opened at first use."""
         if self._source is None:
-            cache = self._config.cache and self._num_bytes() <= _MAX_CACHED_BYTES
             self._source = PatchSource(
-                self._store_path, self._operators, cache=cache, device=self._device
+                self._store_path, self._operators, cache=self._is_cached, device=self._device
             )
         return self._source
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the volumes that are kept in memory once all have been read."""
+        return self._num_bytes() if self._is_cached else 0
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of those that have been read so far."""
+        return 0 if self._source is None else self._source.volume_bytes
+
+    @property
+    def _is_cached(self) -> bool:
+        return self._config.cache and self._num_bytes() <= _MAX_CACHED_BYTES
 
     @torch.no_grad()
     def _batch(

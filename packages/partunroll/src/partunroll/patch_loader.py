@@ -13,20 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from partunroll.patch_batch import PatchBatch
+    from partunroll.ranks import Ranks
     from partunroll.run_directory import RunDirectory
 
 
 def patch_batches(
-    run: RunDirectory, device: torch.device, first: int, last: int
+    run: RunDirectory, device: torch.device, first: int, last: int, ranks: Ranks
 ) -> Iterator[PatchBatch]:
     """Yield the batches of the steps `first` … `last` - 1, `accumulation` for each.
 
+    They are this process's parts.
     Nothing is read before the first is asked for.
     """
     config = run.config
     where = torch.device("cpu") if config.num_workers else device  # tensors of GPUs stay there
     yield from torch.utils.data.DataLoader(
-        PatchDataset(run.data_path, run.operators, config, where),
+        PatchDataset(run.data_path, run.operators, config, where, ranks),
         batch_size=None,  # an item is a batch
         sampler=range(first * config.accumulation, last * config.accumulation),
         num_workers=config.num_workers,

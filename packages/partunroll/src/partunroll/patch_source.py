@@ -82,6 +82,11 @@ class PatchSource:
             self._factors[name] = file.load(self._device).scaled(scale)
         return restrict_batch(self._factors[name], patches)
 
+    @property
+    def volume_bytes(self) -> int:
+        """Bytes of the volumes that are kept by now."""
+        return sum(volume.nbytes for volume in self._volumes.values())
+
     @cached_property
     def _store(self) -> DataStore:
         return DataStore.open(self._store_path)

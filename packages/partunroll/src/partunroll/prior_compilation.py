@@ -21,6 +21,17 @@ def compile_prior(network: Network) -> None:
 
 
 @contextmanager
+def uncompiled_prior(network: Network) -> Iterator[None]:
+    """Run the prior as it is written inside the block, whether or not it is compiled."""
+    drunet = network.prior.drunet
+    compiled, drunet._compiled_call_impl = drunet._compiled_call_impl, None  # no public name
+    try:
+        yield
+    finally:
+        drunet._compiled_call_impl = compiled
+
+
+@contextmanager
 def compilation_failures_named() -> Iterator[None]:
     """Raise InputError where torch.compile fails, as it does without a C++ compiler."""
     try:

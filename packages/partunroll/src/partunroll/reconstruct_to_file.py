@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from normalfit.devices import resolve_device
 from normalfit.written_beside import check_output
-from partunroll.checkpoint import load_checkpoint
 from partunroll.errors import InputError
+from partunroll.exported_model import digest_of, load_trained
 from partunroll.patch_normal import patch_normal_kind
 from partunroll.reconstruction import checked_refresh, reconstruct
 from partunroll.reconstruction_file import InitialFacts, ReconstructionFacts, save_reconstruction
@@ -65,7 +64,9 @@ def reconstruct_to_file(
     ----------
     spec
         The operator that measured; the network must have been trained with it.
-    checkpoint, factors, measurements
+    checkpoint
+        A checkpoint, or the folder of an exported model.
+    factors, measurements
         Files; the factors may be None where only the exact ``A*A`` is used.
     output
         A new reconstruction file. Its volumes are in the unit of the measurements.
@@ -102,7 +103,7 @@ def reconstruct_to_file(
         msg = f"window and method must be left out with an initial estimate, got {window}, {method}"
         raise InputError(msg)
     where = resolve_device(device)
-    trained_network = load_checkpoint(checkpoint)
+    trained_network = load_trained(checkpoint)
     matched = match_reconstruction(
         spec,
         trained_network,
@@ -175,12 +176,11 @@ def _provenance(
     result: Reconstruction,
 ) -> dict[str, Any]:
     """Return the facts about operator, network, scan and result."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return {
         "operator": spec.document(),
         "fingerprint": spec.fingerprint,
         "norm": matched.norm,
-        "checkpoint": {"path": str(path), "sha256": digest, "step": checkpoint.step},
+        "checkpoint": {"path": str(path), "sha256": digest_of(path), "step": checkpoint.step},
         "intensity_per_mm": scan.intensity_per_mm,
         "iterations": [asdict(iteration) for iteration in result.history],
         "residual_norm": result.residual_norm,

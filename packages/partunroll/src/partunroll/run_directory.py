@@ -44,6 +44,7 @@ _MADE, _MADE_DATA, _LAST = "made objects", "data.zarr", "last.pt"
 _FREE_KEYS = {  # they change nothing of the weights, or only when to stop
     "num_workers",
     "cache",
+    "tensorboard",
     "checkpointing",
     "checkpoints.every",
     "checkpoints.keep_last",
@@ -57,7 +58,7 @@ class RunDirectory:
 
     It holds ``config.yaml`` (resolved), ``provenance.json`` (code, versions and factor files of
     every call), ``log.jsonl``, ``last.pt`` and the newest few ``step-NNNNNNNN.pt`` before it, and
-    ``best.pt``.
+    ``best.pt``; with TensorBoard its event files, too.
 
     Parameters
     ----------
@@ -95,12 +96,17 @@ class RunDirectory:
         return self.path / _LAST
 
     @property
+    def tensorboard_path(self) -> Path:
+        """Folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
     def best_path(self) -> Path:
         """The checkpoint of the best validation."""
         return self.path / "best.pt"
 
     def state(self, device: torch.device) -> TrainingState:
-        """Return the last state that was saved, or a fresh one; `provenance.json` gets an entry."""
+        """Return the last state that was saved, or a fresh one."""
         store = DataStore.open(self.data_path)
         samples = [i for ids in training_samples(self.data_path).values() for i in ids]
         digests = {operator.name: operator.factor_digest for operator in self.operators}
@@ -109,12 +115,14 @@ class RunDirectory:
             trained, tuple(samples), store.digest, digests, any_factors=bool(self.allowed)
         )
         if self.last_path.exists():
-            state = TrainingState.resumed(self.last_path, self.config, trained_on, device)
-        else:
-            state = TrainingState.fresh(self.config, trained_on, device)
-        made_with = session(state.step, self.operators, self.config.network.prior, store.digest)
+            return TrainingState.resumed(self.last_path, self.config, trained_on, device)
+        return TrainingState.fresh(self.config, trained_on, device)
+
+    def record_session(self, step: int) -> None:
+        """Append to ``provenance.json`` what trains from `step` on."""
+        digest = DataStore.open(self.data_path).digest
+        made_with = session(step, self.operators, self.config.network.prior, digest)
         append_session(self.path / "provenance.json", made_with)
-        return state
 
 
 def open_run(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +14,11 @@ from partunroll.errors import TrainingError
 from partunroll.learning_rate import learning_rate
 from partunroll.losses import patch_losses
 from partunroll.precision import autocast
+from partunroll.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from partunroll.patch_batch import PatchBatch
     from partunroll.training_state import TrainingState
@@ -22,7 +26,12 @@ if TYPE_CHECKING:
 _SMALLEST_SCALE = 1.0  # of the loss in fp16 (our choice): below it, gradients would vanish
 
 
-def training_step(state: TrainingState, batches: Iterable[PatchBatch]) -> dict[str, Any]:
+def training_step(
+    state: TrainingState,
+    batches: Iterable[PatchBatch],
+    network: torch.nn.Module | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+) -> dict[str, Any]:
     """Take one step along the mean gradient of some batches and return its figures.
 
     With fp16 a gradient that overflows only lowers the scale of the loss: the weights stay, the
@@ -33,54 +42,65 @@ def training_step(state: TrainingState, batches: Iterable[PatchBatch]) -> dict[s
     state
         Changed in place.
     batches
-        As many as the configuration accumulates, on any device.
+        As many as the configuration accumulates, on any device; this process's parts of them.
+    network
+        The state's network, such that gradients are means over all processes; None: as it is.
+    ranks
+        Processes that share the batches.
 
     Raises
     ------
     TrainingError
-        The loss or the gradient is not finite; the weights are as before.
+        The loss or the gradient is not finite, in any process; the weights are as before.
     """
     started = time.perf_counter()
-    config, network, optimizer, scaler = state.config, state.network, state.optimizer, state.scaler
+    config, optimizer, scaler = state.config, state.optimizer, state.scaler
     rate = learning_rate(config, state.step)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    network.train()
+    state.network.train()
     optimizer.zero_grad()
-    operators, places, total, clock = [], [], 0.0, _Clock()
-    for batch in clock.timed(batches):
-        losses = _losses(state, batch.to(state.device))
-        torch.autograd.backward(scaler.scale(losses.mean() / config.accumulation))
-        total += _finite_mean(losses.detach(), batch, state.step + 1) / config.accumulation
+    operators, found, clock = [], [], _Clock()
+    for number, batch in enumerate(clock.timed(batches), 1):
+        with _gradients_kept_here(network, number < config.accumulation):
+            losses = batch_losses(state, batch.to(state.device), network)
+            torch.autograd.backward(scaler.scale(losses.mean() / config.accumulation))
         operators.append(batch.operator)
-        places += _places(batch)
+        found += list(zip(_places(batch), losses.tolist(), strict=True))
+    total = _finite_mean(found, state.step + 1, ranks)
     scaler.unscale_(optimizer)
     max_norm = config.gradient_clip or math.inf
-    gradient_norm = torch.nn.utils.clip_grad_norm_(network.parameters(), max_norm).item()
-    skipped = not math.isfinite(gradient_norm)
+    gradient_norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), max_norm).item()
+    skipped = ranks.any(not math.isfinite(gradient_norm))
     if skipped and (not scaler.is_enabled() or scaler.get_scale() <= _SMALLEST_SCALE):
+        places = [place for place, _ in ranks.joined(found)]
         raise TrainingError(_not_finite(total, gradient_norm, state.step + 1, places))
     scaler.step(optimizer)
     scaler.update()
     if state.average is not None and not skipped:
-        state.average.update(network)
+        state.average.update(state.network)
     state.step += 1
     return {
         "operator": ", ".join(dict.fromkeys(operators)),
         "loss": total,
         "learning_rate": rate,
         "gradient_norm": None if skipped else gradient_norm,
-        "step_sizes": network.step_sizes.tolist(),
+        "step_sizes": state.network.step_sizes.tolist(),
         **({"loss_scale": scaler.get_scale(), "skipped": skipped} if scaler.is_enabled() else {}),
         "seconds": time.perf_counter() - started - clock.waited,
         "data_seconds": clock.waited,
     }
 
 
-def _losses(state: TrainingState, batch: PatchBatch) -> torch.Tensor:
-    """Return the loss of every patch; only the prior is in the lower precision."""
+def batch_losses(
+    state: TrainingState, batch: PatchBatch, network: torch.nn.Module | None = None
+) -> torch.Tensor:
+    """Return the loss of every patch; only the prior is in the lower precision.
+
+    `network` is as for `training_step`.
+    """
     with autocast(state.config.precision, state.device):
-        x = state.network(batch.initial_estimate, batch.initial_gradient, batch.normal)
+        x = (network or state.network)(batch.initial_estimate, batch.initial_gradient, batch.normal)
     return patch_losses(state.config.loss, x.to(batch.truth.dtype), batch.truth)
 
 
@@ -98,13 +118,23 @@ class _Clock:
             asked = time.perf_counter()
 
 
-def _finite_mean(losses: torch.Tensor, batch: PatchBatch, step: int) -> float:
-    """Return the mean, or raise TrainingError naming the patches whose loss is not finite."""
-    values = losses.tolist()
-    mean = sum(values) / len(values)
-    if not math.isfinite(mean):
-        pairs = zip(_places(batch), values, strict=True)
-        places = [place for place, value in pairs if not math.isfinite(value)]
+def _gradients_kept_here(
+    network: torch.nn.Module | None, wanted: bool
+) -> AbstractContextManager[None]:
+    """Leave the mean over the processes to a later backward pass of the same step, if wanted."""
+    if wanted and isinstance(network, torch.nn.parallel.DistributedDataParallel):
+        return network.no_sync()
+    return nullcontext()
+
+
+def _finite_mean(found: list[tuple[str, float]], step: int, ranks: Ranks) -> float:
+    """Return the mean over all processes, or raise TrainingError in all of them.
+
+    The places whose loss is not finite are named, of all processes.
+    """
+    mean = ranks.mean(fmean(loss for _, loss in found))
+    if ranks.any(not math.isfinite(mean)):  # none may raise while others wait for it
+        places = [place for place, loss in ranks.joined(found) if not math.isfinite(loss)]
         raise TrainingError(_not_finite(mean, None, step, places))
     return mean
 

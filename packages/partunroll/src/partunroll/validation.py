@@ -13,7 +13,7 @@ from partunroll.image_metrics import Comparison
 from partunroll.reconstruction import reconstruct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from partunroll.config import TrainConfig
@@ -27,11 +27,20 @@ def validate(
     operators: Sequence[TrainingOperator],
     config: TrainConfig,
     device: torch.device,
+    show: Callable[[str, torch.Tensor, torch.Tensor], None] | None = None,
 ) -> dict[str, float]:
     """Return the mean figures of the validation samples; nothing where there are none.
 
     Every sample is reconstructed by stage 1, and stage 2 if configured; that costs one forward
     and one adjoint of the whole operator per iteration.
+
+    Parameters
+    ----------
+    network, data_path, operators, config, device
+        What is validated, on which data, how, and where.
+    show
+        Called with the name, the reconstruction and the reference of every operator's first
+        sample.
 
     Returns
     -------
@@ -47,7 +56,7 @@ def validate(
         own = [sample.id for sample in samples if sample.operator == operator.name]
         problems = _ValidationProblems(operator, data_path, config, device)
         for sample in own:
-            psnr_initial, psnr = problems.psnr(network, sample)
+            psnr_initial, psnr = problems.psnr(network, sample, show if sample == own[0] else None)
             initial.append(psnr_initial)
             final.setdefault(operator.name, []).append(psnr)
     if not final:
@@ -79,7 +88,12 @@ class _ValidationProblems:
         needs_factors = config.validation.stages == 2 and config.normal == "factors"
         self._factors = operator.factors.load(device) if needs_factors else None
 
-    def psnr(self, network: Network, sample: str) -> tuple[float, float]:
+    def psnr(
+        self,
+        network: Network,
+        sample: str,
+        show: Callable[[str, torch.Tensor, torch.Tensor], None] | None = None,
+    ) -> tuple[float, float]:
         """Return the PSNR of the initial estimate and of the reconstruction."""
         reference, measurements, initial_estimate = (
             torch.from_numpy(self._store.read(sample, array)).to(self._device)
@@ -99,6 +113,8 @@ class _ValidationProblems:
             stages=1 if post_processing else settings.stages,
             patch_normal=self._config.normal,
         )
+        if show is not None:
+            show(self._operator.name, result.final, reference)
         comparison = Comparison.with_reference(reference)
         return comparison.psnr(initial_estimate, reference), comparison.psnr(
             result.final, reference

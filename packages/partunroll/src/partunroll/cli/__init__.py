@@ -11,6 +11,7 @@ from normalfit.command_line import run
 from normalfit.errors import NormalfitError
 from partunroll.cli.data import initial, line_integrals, prepare, simulate
 from partunroll.cli.demo import demo
+from partunroll.cli.export import export
 from partunroll.cli.known_data import operators, prepare_calgary, prepare_walnut
 from partunroll.cli.list_options import ListOptions
 from partunroll.cli.mri import baseline, coil_maps, compress_coils, sampling_mask
@@ -37,6 +38,7 @@ for command in (
     initial,
     baseline,
     train,
+    export,
     reconstruct,
     evaluate,
     demo,

@@ -27,7 +27,10 @@ PatchNormal = Literal["factors", "restricted", "full", "exact"]  # exact: old, f
 
 def reconstruct(
     checkpoint: Annotated[
-        Path, typer.Option("--checkpoint", metavar="PT", help="best.pt of a training run.")
+        Path,
+        typer.Option(
+            "--checkpoint", metavar="PT|MODEL", help="best.pt of a run, or an exported model."
+        ),
     ],
     operator: OperatorOption,
     measurements: Annotated[
