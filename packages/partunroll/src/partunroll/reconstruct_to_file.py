@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
     from normalfit.factor_file import FactorFile
     from normalfit.specs import OperatorSpec
+    from partunroll.blended_patches import Overlap
     from partunroll.checkpoint import Checkpoint, TrainedOperator
     from partunroll.initial_estimate import Method
     from partunroll.reconstruction import Normal, Reconstruction
     from partunroll.reconstruction_file import ReconstructionFile
     from partunroll.scan import Intensity, Scan
+    from partunroll.windows import BlendKind
 
 
 def reconstruct_to_file(
@@ -47,7 +49,9 @@ def reconstruct_to_file(
     patch_normal: Normal | None = None,
     refresh: int | None = None,
     patch_shape: int | tuple[int, ...] | None = None,
-    overlap: int | None = None,
+    overlap: Overlap = None,
+    stride: int | tuple[int, ...] | None = None,
+    blend: BlendKind = "hann",
     batch: int = 2,
     backend: str | None = None,
     device: str = "auto",
@@ -68,7 +72,7 @@ def reconstruct_to_file(
         As for `load_scan`.
     window, method
         As for `load_scan`; None: as in training.
-    stages, normal, refresh, overlap, batch, progress
+    stages, normal, refresh, overlap, stride, blend, batch, progress
         As for `reconstruct`.
     patch_normal, patch_shape
         As for `reconstruct`; None: as in training.
@@ -97,6 +101,8 @@ def reconstruct_to_file(
     settings: dict[str, Any] = {
         "patch_shape": trained_network.patch_shape if patch_shape is None else patch_shape,
         "overlap": overlap,
+        "stride": list(stride) if isinstance(stride, tuple) else stride,
+        "blend": blend,
         "stages": stages,
         "normal": normal,
         "patch_normal": trained_network.normal if patch_normal is None else patch_normal,

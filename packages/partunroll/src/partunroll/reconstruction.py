@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from normalfit.factors import Factors
     from normalfit.linear_operator import LinearOperator
+    from partunroll.blended_patches import Overlap
     from partunroll.network import Network
+    from partunroll.windows import BlendKind
 
 Normal = Literal["exact", "factors"]
 REFRESH = 2  # with factors: half of the applications of A*A, at a cost of 0.05 dB (design §5)
@@ -68,7 +70,9 @@ def reconstruct(
     initial_estimate: torch.Tensor,
     *,
     patch_shape: int | tuple[int, ...],
-    overlap: int | None = None,
+    overlap: Overlap = None,
+    stride: int | tuple[int, ...] | None = None,
+    blend: BlendKind = "hann",
     stages: Literal[1, 2] = 2,
     normal: Normal = "exact",
     patch_normal: Normal = "factors",
@@ -89,7 +93,7 @@ def reconstruct(
         In evaluation mode, on the device of the volumes.
     operator, measurements, factors, norm, initial_estimate
         As for `VolumeProblem`.
-    patch_shape, overlap
+    patch_shape, overlap, stride, blend
         As for `overlapping_windows`.
     stages
         1 leaves out the second.
@@ -111,7 +115,9 @@ def reconstruct(
         given, or the result is not finite.
     """
     problem = VolumeProblem(operator, measurements, initial_estimate, norm, factors)
-    windows = overlapping_windows(operator.domain.shape, patch_shape, overlap)
+    windows = overlapping_windows(
+        operator.domain.shape, patch_shape, overlap, stride=stride, blend=blend
+    )
     refresh = checked_refresh(normal, refresh)
     if refresh > 1 or (stages == 2 and patch_normal == "factors"):
         _ = problem.scaled_factors  # raises now, not after stage 1, where there are none

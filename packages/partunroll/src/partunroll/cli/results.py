@@ -21,6 +21,7 @@ from partunroll.cli.options import (
 )
 
 Normal = Literal["exact", "factors"]
+BlendKind = Literal["hann", "gaussian", "crop"]
 
 
 def reconstruct(
@@ -65,9 +66,21 @@ def reconstruct(
         typer.Option("--patch", metavar="N|Z Y X", help="Voxels; default: as in training."),
     ] = None,
     overlap: Annotated[
-        int | None,
-        typer.Option("--overlap", help="Voxels; default: a quarter of the patch."),
+        str | None,
+        typer.Option(
+            "--overlap", metavar="N|half", help="Voxels; default: a quarter of the patch."
+        ),
     ] = None,
+    stride: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--stride", metavar="N|Z Y X", help="Voxels between patches, instead of an overlap."
+        ),
+    ] = None,
+    blend: Annotated[
+        BlendKind,
+        typer.Option("--blend", help="Windows that overlapping patches are added with."),
+    ] = "hann",
     batch: Annotated[int, typer.Option("--batch", help="Patches at a time.")] = 2,
     initial: Annotated[
         Path | None,
@@ -91,6 +104,7 @@ def reconstruct(
     """Reconstruct measurements with a trained network."""
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
+    from partunroll.blended_patches import parse_overlap
     from partunroll.reconstruct_to_file import reconstruct_to_file
     from partunroll.scan import parse_intensity
 
@@ -111,7 +125,9 @@ def reconstruct(
             patch_normal=patch_normal,
             refresh=refresh,
             patch_shape=tuple(patch) if patch else None,
-            overlap=overlap,
+            overlap=parse_overlap(overlap),
+            stride=tuple(stride) if stride else None,
+            blend=blend,
             batch=batch,
             backend=backend,
             device=device,
