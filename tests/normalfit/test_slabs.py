@@ -10,7 +10,8 @@ from normalfit.errors import InputError
 from normalfit.factor_file import FactorMetadata, save_factors
 from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
-from normalfit.slabs import SlabFactors, slab_bytes
+from normalfit.slab_memory import slab_bytes
+from normalfit.slabs import SlabFactors
 from normalfit.spectral_norm import SpectralNorm
 
 SHAPE = (23, 5, 6)
@@ -97,7 +98,7 @@ def test_no_slab_reads_more_than_its_halo():
 def test_memory_decides_the_planes():
     factors = make_factors((5, 3, 3))
     whole = SlabFactors.of(factors)
-    small = SlabFactors.of(factors, max_bytes=slab_bytes(factors, factors.kernel, 14))
+    small = SlabFactors.of(factors, max_bytes=slab_bytes(factors.kernel, 1, 14))
     assert whole.planes == SHAPE[0]
     assert small.planes == 14 - 2 * 2
 

@@ -7,7 +7,6 @@ inner ones, whatever it wraps at the ends.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -21,6 +20,7 @@ from normalfit.factors import Factors
 from normalfit.grid import Patch
 from normalfit.lag_kernel import LagKernel
 from normalfit.progress import Progress, no_progress
+from normalfit.slab_memory import most_planes, support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     _Array = np.ndarray[Any, Any]
 
 DEFAULT_BYTES = 2 * 2**30  # our choice: slabs of 512³ with short lags are then 100 planes
-_BLOCK_BYTES = 2**26  # that `LagGrid` works in beside its arrays
 
 
 class Planes(Protocol):
@@ -161,12 +160,11 @@ class SlabFactors:
             msg = f"planes must be at least 1, got {planes}"
             raise InputError(msg)
         if planes is None:
-            planes = _most_planes(
-                factors, kernel, DEFAULT_BYTES if max_bytes is None else max_bytes
-            )
-        points = fft.next_smooth(planes + 2 * _support(kernel))
+            allowed = DEFAULT_BYTES if max_bytes is None else max_bytes
+            planes = most_planes(kernel, factors.terms, allowed)
+        points = fft.next_smooth(planes + 2 * support(kernel))
         whole = points >= kernel.grid.fft_shape[0]
-        planes = kernel.shape[0] if whole else points - 2 * _support(kernel)
+        planes = kernel.shape[0] if whole else points - 2 * support(kernel)
         return cls(factors, kernel.to(device, None), planes, device)
 
     @property
@@ -201,7 +199,7 @@ class SlabFactors:
 
     @cached_property
     def _halo(self) -> int:
-        return 0 if self._is_whole else _support(self.kernel)
+        return 0 if self._is_whole else support(self.kernel)
 
     @cached_property
     def _slab_kernel(self) -> LagKernel:
@@ -263,42 +261,3 @@ class SlabFactors:
         before = max(0, -first)
         around[before : before + len(inside)] = inside
         return around
-
-
-def _support(kernel: LagKernel) -> int:
-    return kernel.lags[0] // 2
-
-
-def slab_bytes(factors: Factors | FactorFile, kernel: LagKernel, points: int) -> int:
-    """Return about what a slab takes whose FFT has so many points along the first axis."""
-    itemsize = kernel.values.element_size()
-    samples, padded = math.prod(kernel.shape[1:]), math.prod(kernel.grid.fft_shape[1:])
-    # region, argument, spectrum, products and sum; u and v; the kernels' spectra, half if real
-    images = 6 + 2 * factors.terms
-    return _BLOCK_BYTES + points * itemsize * (images * samples + kernel.terms * padded)
-
-
-def _most_planes(factors: Factors | FactorFile, kernel: LagKernel, max_bytes: int) -> int:
-    """Return the planes of the largest slab that fits.
-
-    Raises
-    ------
-    InputError
-        Not even one plane does.
-    """
-    halo, whole = 2 * _support(kernel), kernel.grid.fft_shape[0]
-    if slab_bytes(factors, kernel, whole) <= max_bytes:
-        return kernel.shape[0]
-    fitting = [
-        points
-        for points in range(halo + 1, whole)
-        if fft.next_smooth(points) == points and slab_bytes(factors, kernel, points) <= max_bytes
-    ]
-    if not fitting:
-        needed = slab_bytes(factors, kernel, min(whole, fft.next_smooth(halo + 1)))
-        msg = (
-            f"max_bytes must be at least {needed} for a slab of kernels with "
-            f"{kernel.lags[0]} lags, got {max_bytes}; allow more, or fit fewer lags"
-        )
-        raise InputError(msg)
-    return fitting[-1] - halo

@@ -230,25 +230,14 @@ class FactorFile:
         return factors.to(device, dtype)
 
     def load_kernel(self) -> LagKernel:
-        """Read the kernels only.
-
-        Raises
-        ------
-        FactorFileError
-            A chunk is missing or damaged.
-        """
+        """Read the kernels only; raises as `load`."""
         with damage_reported(self.path), stored_files(self.path) as files:
             return LagKernel(self._tensor(files, "kernel", None), self.shape, self.boundary)
 
     def read_diagonal(self, name: Literal["u", "v"], patch: Patch) -> torch.Tensor | None:
         """Read a patch of `u` or `v`, ``(terms, *patch.shape)``; None where it is all ones.
 
-        Raises
-        ------
-        InputError
-            The patch does not lie inside the grid.
-        FactorFileError
-            A chunk that the patch meets is missing or damaged.
+        Raises as `restrict`.
         """
         patch.check_inside(self.shape)
         with damage_reported(self.path), stored_files(self.path) as files:
