@@ -34,7 +34,7 @@ DEFAULT_BYTES = 2 * 2**30  # our choice: slabs of 512³ with short lags are then
 
 
 class Planes(Protocol):
-    """What volumes are streamed from and to: the part of numpy's and Zarr's arrays that is used."""
+    """What volumes are streamed from: the part of numpy's and Zarr's arrays that is used."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,6 +47,10 @@ class Planes(Protocol):
     def __getitem__(self, planes: Any) -> Any:  # noqa: ANN401
         """Return a slice of the first axis, as an array."""
 
+
+class WritablePlanes(Planes, Protocol):
+    """What volumes are streamed to."""
+
     def __setitem__(self, planes: Any, values: Any) -> None:  # noqa: ANN401
         """Write a slice of the first axis."""
 
@@ -54,13 +58,13 @@ class Planes(Protocol):
 def apply_in_slabs(
     factors: Factors | FactorFile,
     x: Planes,
-    output: Planes | None = None,
+    output: WritablePlanes | None = None,
     *,
     planes: int | None = None,
     max_bytes: int | None = None,
     device: torch.device | str = "cpu",
     progress: Progress = no_progress,
-) -> Planes:
+) -> WritablePlanes:
     """Write ``B x`` to `output`, a slab of planes at a time, and return it.
 
     Equal to ``factors(x)`` up to rounding, whatever the boundary and the lags. Short lags along

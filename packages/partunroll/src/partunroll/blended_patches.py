@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from partunroll.errors import InputError
+from partunroll.ranks import ALONE, Ranks
 from partunroll.windows import Blend, BlendWindows
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def blend_patches(
     windows: BlendWindows,
     like: torch.Tensor,
     batch: int = 1,
+    ranks: Ranks = ALONE,
 ) -> torch.Tensor:
     """Return ``Σ_i P_iᵀ (w_i ⊙ solve_i)``; memory is the volume and one batch of patches.
 
@@ -117,12 +119,16 @@ def blend_patches(
         A volume of the dtype and device that the result is to have.
     batch
         Patches that are solved together.
+    ranks
+        The processes that share the batches; each gets the whole volume.
     """
     blend = Blend(windows, device=like.device, dtype=like.dtype)
-    for patches in _batches(windows.patches, batch):
+    for number, patches in enumerate(batches(windows.patches, batch)):
+        if not ranks.takes(number):
+            continue
         for patch, voxels in zip(patches, solve(patches), strict=True):
             blend.add(patch, voxels)
-    return blend.volume
+    return ranks.add_up(blend.volume)
 
 
 def extract(x: torch.Tensor, patches: Sequence[Patch]) -> torch.Tensor:
@@ -130,7 +136,14 @@ def extract(x: torch.Tensor, patches: Sequence[Patch]) -> torch.Tensor:
     return torch.stack([patch.extract(x) for patch in patches])
 
 
-def _batches(patches: Sequence[Patch], batch: int) -> Iterator[Sequence[Patch]]:
+def batches(patches: Sequence[Patch], batch: int) -> Iterator[Sequence[Patch]]:
+    """Yield the patches, `batch` at a time.
+
+    Raises
+    ------
+    InputError
+        `batch` is below 1.
+    """
     if batch < 1:
         msg = f"batch must be at least 1, got {batch}"
         raise InputError(msg)

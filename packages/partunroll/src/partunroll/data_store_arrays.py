@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -57,23 +57,30 @@ def write_array(
     DataStoreError
         It does not read back bit for bit.
     """
-    array = zarr.create_array(
-        path,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=chunks,
-        serializer=BytesCodec(endian="little"),
-        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
-        fill_value=np.nan if values.dtype.kind in "fc" else 0,
-        config={"write_empty_chunks": True},
-        attributes=dict(attributes or {}),  # type: ignore[arg-type] # JSON by the caller's word
-    )
-    array[...] = values
     entry = ArrayEntry(shape=values.shape, dtype=values.dtype.name, chunks=chunks)
+    new_array(path, entry, attributes)[...] = values
     if CheckedArray(path, entry).read().tobytes() != values.tobytes():
         msg = f"{path.name} must read back as it was written, got other bytes"
         raise DataStoreError(msg)
     return entry
+
+
+def new_array(
+    path: Path, entry: ArrayEntry, attributes: Mapping[str, object] | None = None
+) -> zarr.Array[Any]:
+    """Make an array without chunks, to be written chunk by chunk, each with a checksum."""
+    dtype = np.dtype(entry.dtype)
+    return zarr.create_array(
+        path,
+        shape=entry.shape,
+        dtype=dtype,
+        chunks=entry.chunks,
+        serializer=BytesCodec(endian="little"),
+        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
+        fill_value=np.nan if dtype.kind in "fc" else 0,
+        config={"write_empty_chunks": True},
+        attributes=dict(attributes or {}),  # type: ignore[arg-type] # JSON by the caller's word
+    )
 
 
 class CheckedArray:

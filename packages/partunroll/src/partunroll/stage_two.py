@@ -11,11 +11,15 @@ from normalfit.restriction import restrict_batch
 from partunroll.blended_patches import blend_patches, extract
 from partunroll.patch_batch import RestrictedNormals
 from partunroll.patch_gradient import initial_gradient
+from partunroll.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from normalfit.factors import Factors
     from normalfit.grid import Patch
+    from normalfit.linear_operator import LinearOperator
+    from partunroll.gradient_log import GradientLog
     from partunroll.network import Network
     from partunroll.volume_problem import VolumeProblem
     from partunroll.windows import BlendWindows
@@ -31,6 +35,8 @@ def refine_patches(
     normal: Literal["factors", "exact"] = "factors",
     batch: int = 1,
     progress: Progress | None = None,
+    log: GradientLog | None = None,
+    ranks: Ranks = ALONE,
 ) -> torch.Tensor:
     """Return the volume of which every patch was solved with ``x̂`` as its context.
 
@@ -55,6 +61,10 @@ def refine_patches(
         Patches that are solved together.
     progress
         Where to show a bar.
+    log
+        What adds up the norms of the gradients.
+    ranks
+        The processes that share the batches.
 
     Raises
     ------
@@ -62,18 +72,45 @@ def refine_patches(
         There are no factors for 'factors'.
     """
     progress = progress or Progress(disable=True)
-    task = progress.add_task("stage 2", total=len(windows.patches))
+    task = progress.add_task("stage 2", total=-(-len(windows.patches) // ranks.size))
     factors = problem.scaled_factors if normal == "factors" else None
-    volumes = (problem.initial_estimate, context, residual_backprojection)
 
     def solve(patches: Sequence[Patch]) -> torch.Tensor:
-        restricted = tuple(problem.operator.restricted(patch) for patch in patches)
+        volumes = (problem.initial_estimate, context, residual_backprojection)
         x0, x_hat, r_hat = (extract(volume, patches) for volume in volumes)
-        items = zip(restricted, x0, x_hat, r_hat, strict=True)
-        gradient = torch.stack([initial_gradient(*item) for item in items]) / problem.norm
-        exact = RestrictedNormals(restricted, problem.norm)
-        x = network(x0, gradient, restrict_batch(factors, patches) if factors else exact)
+        restricted = restrict_batch(factors, patches) if factors else None
         progress.advance(task, len(patches))
-        return x
+        return solve_patches(
+            network, problem.operator, problem.norm, patches, (x0, x_hat, r_hat), restricted, log
+        )
 
-    return blend_patches(solve, windows, problem.initial_estimate, batch)
+    return blend_patches(solve, windows, problem.initial_estimate, batch, ranks)
+
+
+def solve_patches(
+    network: Network,
+    operator: LinearOperator,
+    norm: float,
+    patches: Sequence[Patch],
+    parts: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    factors: Factors | None,
+    log: GradientLog | None = None,
+) -> torch.Tensor:
+    """Return a batch of patches, ``(batch, *p)``, each solved for itself.
+
+    Parameters
+    ----------
+    network, operator, norm, log
+        As for `refine_patches`.
+    patches
+        Where they are.
+    parts
+        ``x0``, ``x̂`` and ``r̂`` there, ``(batch, *p)`` each.
+    factors
+        ``P_i B P_iᵀ``, divided by the norm; None for the exact ``P_i N P_iᵀ``.
+    """
+    restricted = tuple(operator.restricted(patch) for patch in patches)
+    items = zip(restricted, *parts, strict=True)
+    gradient = torch.stack([initial_gradient(*item) for item in items]) / norm
+    normal = factors or RestrictedNormals(restricted, norm)
+    return network(parts[0], gradient, log.watched(normal, gradient) if log else normal)
