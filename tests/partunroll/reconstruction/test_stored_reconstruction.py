@@ -23,7 +23,7 @@ from partunroll.stored_problem import StoredProblem
 from partunroll.stored_reconstruction import reconstruct_stored
 from partunroll.work_folder import opened
 
-SHAPE = (21, 10, 11)
+SHAPE = (17, 7, 8)
 STEPS = (0.7, 0.5, 0.9)
 
 
@@ -191,10 +191,11 @@ def test_another_reconstruction_does_not_go_on(scan, tmp_path):
 
 
 def test_two_processes_do_not_share_a_work_folder(tmp_path):
-    arguments = (tmp_path / "work", {}, SHAPE, np.dtype(np.float32))
-    with opened(*arguments), pytest.raises(InputError, match="another process works"):  # noqa: SIM117
-        with opened(*arguments):
-            pass
+    def work():
+        return opened(tmp_path / "work", {}, SHAPE, np.dtype(np.float32))
+
+    with work(), pytest.raises(InputError, match="another process works"), work():
+        pass
 
 
 def test_volumes_on_disk_are_deleted_when_nothing_reads_them(scan, tmp_path):

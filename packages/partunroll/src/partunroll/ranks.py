@@ -79,6 +79,11 @@ def ranks_of_torchrun() -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+def is_first_process() -> bool:
+    """Return whether this process is the one that reports: the only one, or torchrun's first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def device_of_rank(name: str) -> str:
     """Return the device of this process: 'auto' and 'cuda' are a GPU of its own under torchrun."""
     local = os.environ.get("LOCAL_RANK")

@@ -13,9 +13,10 @@ import torch
 from normalfit.grid import Patch
 from partunroll.data_store_arrays import CheckedArray, damage_reported, new_array
 from partunroll.data_store_header import ArrayEntry, chunks_of
+from partunroll.errors import DataStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import zarr
@@ -119,3 +120,40 @@ class PlaneWriter:
         self._array[self._done : self._done + ready] = together[:ready]
         self._done += ready
         self._on_written(self._done)
+
+
+def write_planes(
+    path: Path,
+    volume: np.ndarray | StoredVolume,
+    scale: float = 1.0,
+    attributes: Mapping[str, object] | None = None,
+) -> ArrayEntry:
+    """Write a volume as float32 or complex64, some planes at a time, and read them back.
+
+    Parameters
+    ----------
+    path
+        Folder of the new array.
+    volume
+        In memory or on disk.
+    scale
+        What it is multiplied by.
+    attributes
+        JSON values kept with it.
+
+    Raises
+    ------
+    DataStoreError
+        A part of it does not read back bit for bit.
+    """
+    shape = tuple(volume.shape)
+    dtype = np.dtype(np.complex64 if volume.dtype.kind == "c" else np.float32)
+    stored = StoredVolume(path, shape, dtype)
+    array, side = new_array(path, stored.entry, attributes), stored.entry.chunks[0]
+    for start in range(0, shape[0], side):
+        planes = np.ascontiguousarray(scale * volume[start : start + side], dtype=dtype)
+        array[start : start + side] = planes
+        if stored[start : start + side].tobytes() != planes.tobytes():
+            msg = f"{path.name} must read back as it was written, got other bytes"
+            raise DataStoreError(msg)
+    return stored.entry

@@ -121,6 +121,13 @@ class WorkFolder:
         for name in names if self.ranks.is_first else ():
             shutil.rmtree(self.path / name, ignore_errors=True)
 
+    def clear(self) -> None:
+        """Delete the folder; the journal last, which knows that the output is in its place."""
+        for part in self.path.iterdir():
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def _save(self) -> None:
         if not self.ranks.is_first:
             return

@@ -82,6 +82,14 @@ def reconstruct(
         typer.Option("--blend", help="Windows that overlapping patches are added with."),
     ] = "hann",
     batch: Annotated[int, typer.Option("--batch", help="Patches at a time.")] = 2,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory",
+            metavar="8G",
+            help="What the process may hold; larger volumes stay on disk, beside the output.",
+        ),
+    ] = None,
     initial: Annotated[
         Path | None,
         typer.Option("--initial", metavar="FILE", help="Initial estimate; default: made here."),
@@ -105,10 +113,14 @@ def reconstruct(
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
     from partunroll.blended_patches import parse_overlap
+    from partunroll.memory_size import parse_memory
+    from partunroll.ranks import is_first_process
     from partunroll.reconstruct_to_file import reconstruct_to_file
     from partunroll.scan import parse_intensity
+    from partunroll.work_folder import work_path
 
-    check_outputs(output, json)
+    begun = work_path(output).is_dir()  # then its output may be there: it is finished, not refused
+    check_outputs(output, json, replaced=output if begun else None)
     with progress_bars() as bars:
         file = reconstruct_to_file(
             load_spec(operator),
@@ -129,12 +141,14 @@ def reconstruct(
             stride=tuple(stride) if stride else None,
             blend=blend,
             batch=batch,
+            max_memory=parse_memory(max_memory),
             backend=backend,
             device=device,
             command=command_line(),
             progress=bars,
         )
-    print_result(str(file), file.as_json(), json)
+    if is_first_process():
+        print_result(str(file), file.as_json(), json)
 
 
 def evaluate(
