@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from partunroll.reconstruction_file import ReconstructionFile
 
 WARM_UP_SIZE = 32
-VOLUMES = 7  # allowed beyond what is held; a reconstruction in memory takes nine
+VOLUMES = 12  # allowed beyond what is held; in memory, volumes and factors take about 17
 LARGE = 256  # from here on the allowance is one of all
 
 
