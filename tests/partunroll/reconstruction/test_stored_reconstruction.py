@@ -214,3 +214,4 @@ def test_a_result_that_is_not_finite_is_refused(scan, tmp_path):
     scan.network.weight.fill_(torch.nan)
     with pytest.raises(InputError, match="reconstruction must be finite"):
         scan.on_disk(tmp_path / "work")
+    assert not (tmp_path / "work").exists()  # it would stand in the way of a mended network

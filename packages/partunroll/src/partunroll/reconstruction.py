@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 
 from partunroll.blended_patches import overlapping_windows
-from partunroll.errors import InputError
+from partunroll.errors import InputError, NotFiniteError
 from partunroll.gradient_log import GradientLog
 from partunroll.ranks import ALONE, Ranks
 from partunroll.stage_one import unroll_volume
@@ -207,4 +207,4 @@ def checked_refresh(normal: Normal, refresh: int | None) -> int:
 def _check_finite(x: torch.Tensor) -> None:
     if not bool(x.isfinite().all()):
         msg = "reconstruction must be finite, got NaN or infinity; did the training diverge?"
-        raise InputError(msg)
+        raise NotFiniteError(msg)

@@ -27,8 +27,7 @@ from partunroll.scan import Scan, load_measurements, load_scan
 from partunroll.stored_problem import StoredProblem
 from partunroll.stored_reconstruction import reconstruct_stored
 from partunroll.stored_scan import StoredScan, store_scan
-from partunroll.stored_stage_one import INITIAL
-from partunroll.work_folder import opened, work_path
+from partunroll.work_folder import INITIAL, opened, work_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,15 +100,10 @@ class ReconstructionJob:
 
     def _run_in_memory(self, ranks: Ranks) -> ReconstructionFile:
         scan = load_scan(
-            self.spec,
-            self.measurements,
-            initial=self.initial,
-            window=self.window,
-            method=self.method,
-            intensity_per_mm=self.intensity_per_mm,
-            backend=self.backend,
+            self.spec, self.measurements, initial=self.initial, window=self.window,
+            method=self.method, intensity_per_mm=self.intensity_per_mm, backend=self.backend,
             device=self.device,
-        )
+        )  # fmt: skip
         x0 = scan.initial_estimate
         initial = None if self.initial is None else digest_of(x0)
         identity = self._identity(scan.measurements, initial, on_disk=False)
@@ -143,24 +137,13 @@ class ReconstructionJob:
             if self._is_done(work):
                 return self._cleared(work)
             scan = store_scan(
-                self.spec,
-                measured,
-                work,
-                plan.planes,
-                initial=self.initial,
-                window=self.window,
-                method=self.method,
-                intensity_per_mm=self.intensity_per_mm,
-            )
+                self.spec, measured, work, plan.planes, initial=self.initial, window=self.window,
+                method=self.method, intensity_per_mm=self.intensity_per_mm,
+            )  # fmt: skip
             problem = StoredProblem(
-                operator,
-                scan.measurements,
-                work.volume(INITIAL),
-                self._norm,
-                self.factors,
-                planes=plan.planes,
-                slab_bytes=plan.slab_bytes,
-            )
+                operator, scan.measurements, work.volume(INITIAL), self._norm, self.factors,
+                planes=plan.planes, slab_bytes=plan.slab_bytes,
+            )  # fmt: skip
             network = self.checkpoint.build_network(self.device)
             names = ("stages", "patch_normal", "refresh", "batch")
             result = reconstruct_stored(

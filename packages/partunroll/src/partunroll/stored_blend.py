@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from partunroll.blended_slabs import blend_in_slabs
-from partunroll.errors import InputError
+from partunroll.errors import NotFiniteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,4 +87,4 @@ def blend_to_disk(
 def _check_finite(planes: torch.Tensor) -> None:
     if not bool(planes.isfinite().all()):
         msg = "reconstruction must be finite, got NaN or infinity; did the training diverge?"
-        raise InputError(msg)
+        raise NotFiniteError(msg)

@@ -14,7 +14,7 @@ from partunroll.initial_slabs import filtered_slabs, given_slabs, open_planes
 from partunroll.ramp_filter import check_window
 from partunroll.resampling import HIGH_PERCENTILE
 from partunroll.scan import check_fingerprint, check_intensity, scan_notes
-from partunroll.stored_stage_one import INITIAL
+from partunroll.work_folder import INITIAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,6 +10,7 @@ from rich.progress import Progress
 from partunroll.errors import InputError
 from partunroll.iteration import Iteration
 from partunroll.stored_blend import blend_to_disk
+from partunroll.work_folder import INITIAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from partunroll.stored_volume import StoredVolume
     from partunroll.windows import BlendWindows
     from partunroll.work_folder import WorkFolder
-
-INITIAL = "initial_estimate"
 
 
 def unroll_stored(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from partunroll.errors import InputError, MismatchError
+from partunroll.errors import InputError, MismatchError, NotFiniteError
 from partunroll.ranks import ALONE, Ranks
 from partunroll.stored_volume import StoredVolume
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from partunroll.stored_volume import PlaneWriter
 
 JOURNAL = "journal.json"
+INITIAL = "initial_estimate"  # the volume that iterations start from
 
 
 def work_path(output: Path) -> Path:
@@ -121,6 +122,11 @@ class WorkFolder:
         for name in names if self.ranks.is_first else ():
             shutil.rmtree(self.path / name, ignore_errors=True)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether more than the initial estimate is there to go on from."""
+        return bool(set(self._journal["finished"]) - {INITIAL} or self._journal["under_way"])
+
     def clear(self) -> None:
         """Delete the folder; the journal last, which knows that the output is in its place."""
         for part in self.path.iterdir():
@@ -146,6 +152,9 @@ def opened(
 ) -> Iterator[WorkFolder]:
     """Make a work folder, or open the one that a killed process left; hold its lock.
 
+    Where the work fails before it has begun, or with a result that is not finite, the folder is
+    deleted.
+
     Parameters
     ----------
     path
@@ -170,7 +179,12 @@ def opened(
             folder = WorkFolder(path, shape, dtype, journal, ranks)
             folder._save()
             ranks.wait()
-            yield folder
+            try:
+                yield folder
+            except Exception as error:
+                if isinstance(error, NotFiniteError) or not folder.has_begun:
+                    folder.clear()  # or it would stand in the way of the mended command
+                raise
     else:
         ranks.wait()
         yield WorkFolder(path, shape, dtype, _journal(path, dict(identity)), ranks)
