@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from partunroll.reconstruction_file import ReconstructionFile
 
 WARM_UP_SIZE = 32
-VOLUMES = 12  # allowed beyond what is held; in memory, volumes and factors take about 17
+VOLUMES = 14  # allowed beyond what is held; in memory, volumes and factors take about 17
 LARGE = 256  # from here on the allowance is one of all
 
 

@@ -11,7 +11,7 @@ from normalfit.errors import InputError
 if TYPE_CHECKING:
     from normalfit.lag_kernel import LagKernel
 
-_BLOCK_BYTES = 2**26  # that `LagGrid` works in beside its arrays
+_BLOCK_BYTES = 2**24  # that `LagGrid` works in beside its arrays
 
 
 def support(kernel: LagKernel) -> int:
@@ -26,6 +26,12 @@ def slab_bytes(kernel: LagKernel, terms: int, points: int) -> int:
     # region, argument, spectrum, products and sum; u and v; the kernels' spectra, half if real
     images = 6 + 2 * terms
     return _BLOCK_BYTES + points * itemsize * (images * samples + kernel.terms * padded)
+
+
+def least_bytes(kernel: LagKernel, terms: int) -> int:
+    """Return about what the thinnest slab takes, of one plane and its halo."""
+    points = fft.next_smooth(2 * support(kernel) + 1)
+    return slab_bytes(kernel, terms, min(kernel.grid.fft_shape[0], points))
 
 
 def most_planes(kernel: LagKernel, terms: int, max_bytes: int) -> int:
@@ -45,7 +51,7 @@ def most_planes(kernel: LagKernel, terms: int, max_bytes: int) -> int:
         if fft.next_smooth(points) == points and slab_bytes(kernel, terms, points) <= max_bytes
     ]
     if not fitting:
-        needed = slab_bytes(kernel, terms, min(whole, fft.next_smooth(halo + 1)))
+        needed = least_bytes(kernel, terms)
         msg = (
             f"max_bytes must be at least {needed} for a slab of kernels with "
             f"{kernel.lags[0]} lags, got {max_bytes}; allow more, or fit fewer lags"

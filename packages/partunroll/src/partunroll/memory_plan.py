@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from normalfit.fft import next_smooth
 from normalfit.operators.projection_operator import ProjectionOperator
+from normalfit.slab_memory import least_bytes
 from partunroll.data_store_header import VOLUME_CHUNK
 from partunroll.errors import InputError
 from partunroll.memory_size import resident_bytes, shown
@@ -23,6 +24,7 @@ _VOLUMES = 9  # x0, x, x_ref, gradient and its reference, direction, step, blend
 _WHOLE_VOLUMES = 4  # in a step with an operator that is applied to the whole
 _PLANE_COPIES = 8  # of a slab in a data step, the projector's among them
 _MEASUREMENTS = 3  # y, its residual, what a projector makes of them
+_SHARE = 0.8  # of what is left that slabs get
 _FEATURE_MAPS = 10  # of the first width, alive at once in a DRUNet
 
 
@@ -87,7 +89,10 @@ def plan_memory(
         return MemoryPlan(on_disk=False, planes=shape[0], slab_bytes=0)
     whole = 0 if isinstance(operator, ProjectionOperator) else _WHOLE_VOLUMES * volume
     fixed += whole + plane * (2 * patch[0] + 2 * VOLUME_CHUNK)
-    least = fixed + 2 * _PLANE_COPIES * plane
+    for_factors = 0
+    if factors is not None and refresh > 1:
+        for_factors = least_bytes(factors.load_kernel(), factors.terms)
+    least = fixed + int(max(_PLANE_COPIES * plane, for_factors) / _SHARE) + 1
     if least > max_memory:
         msg = (
             f"max_memory must be at least {shown(least)} for {operator.domain.shape} with patches "
@@ -95,7 +100,7 @@ def plan_memory(
             "more, or take smaller patches and batches"
         )
         raise InputError(msg)
-    for_slabs = (max_memory - fixed) // 2
+    for_slabs = int(_SHARE * (max_memory - fixed))
     planes = min(shape[0], for_slabs // (_PLANE_COPIES * plane))
     if planes > VOLUME_CHUNK:
         planes -= planes % VOLUME_CHUNK
