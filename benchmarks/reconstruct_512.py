@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from partunroll.reconstruction_file import ReconstructionFile
 
 WARM_UP_SIZE = 32
-VOLUMES = 14  # allowed beyond what is held; in memory, volumes and factors take about 17
+VOLUMES = 15  # allowed beyond what is held; in memory, volumes and factors take about 17
 LARGE = 256  # from here on the allowance is one of all
 
 
@@ -101,7 +101,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=128, help="voxels along each axis")
     parser.add_argument("--views", type=int, default=30)
     parser.add_argument("--lags", type=int, default=17, help="of the factors, along each axis")
-    parser.add_argument("--patch", type=int, default=48)
+    parser.add_argument("--patch", type=int, default=32)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--widths", type=int, nargs=4, default=(4, 8, 16, 32))
