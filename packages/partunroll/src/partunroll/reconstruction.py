@@ -51,7 +51,7 @@ class Reconstruction:
     residual_norm
         ``‖y − A x̂‖ / ‖y‖`` after stage 1; None without stage 2, which needs the residual.
     final_residual_norm
-        ``‖y − A x‖ / ‖y‖`` of `final`.
+        ``‖y − A x‖ / ‖y‖`` of `final`; None without stage 2, for the same reason.
     patch_shape, num_patches
         The patches that the volume was worked on in.
     seconds
@@ -64,7 +64,7 @@ class Reconstruction:
     history: tuple[Iteration, ...]
     patch_history: tuple[Iteration, ...]
     residual_norm: float | None
-    final_residual_norm: float
+    final_residual_norm: float | None
     patch_shape: tuple[int, ...]
     num_patches: int
     seconds: tuple[float, ...]
@@ -96,7 +96,7 @@ def reconstruct(
 
     Stage 1 unrolls on the whole volume, stage 2 solves every patch with the result of stage 1
     as its context. Costs one forward and one adjoint per exact gradient, one more pair for
-    stage 2, a restricted pair per patch there, and one forward at the end. Memory is a few
+    stage 2, a restricted pair per patch there, and one forward after it. Memory is a few
     volumes, the measurements and one batch of patches. A post-processing network makes one pass
     of its prior.
 
@@ -176,7 +176,7 @@ def reconstruct(
         history,
         patch_history,
         residual_norm,
-        problem.relative_norm(problem.residual(final)),
+        problem.relative_norm(problem.residual(final)) if stages == 2 else None,
         windows.patches[0].shape,
         len(windows.patches),
         tuple(end - start for start, end in itertools.pairwise(times)),

@@ -77,7 +77,7 @@ class ReconstructionFacts(pydantic.BaseModel):
     residual_norm
         ``‖y − A x̂‖ / ‖y‖`` after stage 1; None where stage 2 was left out.
     final_residual_norm
-        ``‖y − A x‖ / ‖y‖`` of the result; None in files of version 0.1.
+        ``‖y − A x‖ / ‖y‖`` of the result of stage 2; None without it.
     seconds
         Time of each stage.
     voxel_mm

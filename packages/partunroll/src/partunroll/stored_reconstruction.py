@@ -43,7 +43,7 @@ class StoredReconstruction:
     history: tuple[Iteration, ...]
     patch_history: tuple[Iteration, ...]
     residual_norm: float | None
-    final_residual_norm: float
+    final_residual_norm: float | None
     patch_shape: tuple[int, ...]
     num_patches: int
     seconds: tuple[float, ...]
@@ -115,7 +115,7 @@ def reconstruct_stored(
         history,
         patch_history,
         residual_norm,
-        _final_residual_norm(problem, final, work),
+        _final_residual_norm(problem, final, work) if stages == 2 else None,
         windows.patches[0].shape,
         len(windows.patches),
         tuple(end - start for start, end in itertools.pairwise(times)),
