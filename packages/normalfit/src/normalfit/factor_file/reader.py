@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -244,6 +244,20 @@ class FactorFile:
             u, v = (self._image(files, name, None) for name in ("u", "v"))
             factors = Factors(kernel, u, v)
         return factors.to(device, dtype)
+
+    def load_kernel(self) -> LagKernel:
+        """Read the kernels only; raises as `load`."""
+        with damage_reported(self.path), stored_files(self.path) as files:
+            return LagKernel(self._tensor(files, "kernel", None), self.shape, self.boundary)
+
+    def read_diagonal(self, name: Literal["u", "v"], patch: Patch) -> torch.Tensor | None:
+        """Read a patch of `u` or `v`, ``(terms, *patch.shape)``; None where it is all ones.
+
+        Raises as `restrict`.
+        """
+        patch.check_inside(self.shape)
+        with damage_reported(self.path), stored_files(self.path) as files:
+            return self._image(files, name, patch.slices)
 
     def restrict(
         self,
