@@ -62,7 +62,8 @@ def forked(action):
     if child == 0:
         try:
             code = action()
-        except BaseException:  # noqa: BLE001 - said to the parent
+        except BaseException as error:  # noqa: BLE001 - said to the parent
+            sys.stderr.write(f"{error!r}\n")
             code = 255
         os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -104,6 +105,7 @@ def main():
         seen.append([killed, looked, *json.loads(result.read_text())])
         if killed == 0:
             break
+    sys.stdout.write(json.dumps(seen))
 
 
 main()

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,11 @@ def put_in_place(fresh: Path, target: Path, *, overwrite: bool) -> None:
 def recover(target: Path) -> None:
     """Bring back what a killed writer had moved aside, if nothing took its place."""
     old = aside(target)
-    if os.path.lexists(old) and not os.path.lexists(target) and not _renamed(old, target, 1):
-        old.rename(target)
+    if not os.path.lexists(old) or os.path.lexists(target):
+        return
+    with suppress(FileNotFoundError, FileExistsError):  # another process was faster
+        if not _renamed(old, target, _NOREPLACE):
+            old.rename(target)
 
 
 def aside(target: Path) -> Path:

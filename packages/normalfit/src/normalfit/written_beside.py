@@ -106,4 +106,7 @@ def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[P
     except FileExistsError as error:
         msg = f"output must not exist yet, got {target}, made meanwhile; the result is {fresh}"
         raise InputError(msg) from error
+    except OSError as error:
+        msg = f"{error.strerror}; the result is {fresh}"
+        raise OSError(error.errno, msg, str(target)) from error
     shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
-from normalfit.errors import CorruptFileError, FactorFileError, NotAFactorFileError
+from normalfit.errors import CorruptFileError, FactorFileError, NotAFactorFileError, told
 from normalfit.factor_file.frames import content_size
 from normalfit.factor_file.header import FACTORS, ArrayEntry, expected_chunks
 
@@ -112,7 +112,10 @@ class CheckedArray:
         self._name = name
         self._entry = entry
         metadata = _metadata(files, name, limits)
-        problems = _metadata_problems(metadata, entry)
+        try:
+            problems = _metadata_problems(metadata, entry)
+        except (AttributeError, TypeError, ValueError, LookupError) as error:  # of a wrong form
+            problems = [f"must be the metadata of an array, got {told(error)}"]
         if problems:
             listed = [(f"{name}/zarr.json", problem) for problem in problems]
             raise CorruptFileError("; ".join(f"{name}: {p}" for p in problems), listed)

@@ -13,6 +13,7 @@ CHUNK_SIDE = 64  # 1 MB of float32 in 3-D: a 64³ patch touches at most 8 of the
 FACTORS = ("kernel", "u", "v")
 FACTOR_DTYPES = ("float32", "float64", "complex64", "complex128")
 
+_UTC = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\+00:00$"
 _MAX_AXES = 8
 MAX_TERMS = 4096
 
@@ -90,6 +91,7 @@ class Header(CommonHeader):
     """The attributes of a factor file, version 1.0; the fields are described in the docs."""
 
     version: Annotated[str, Field(pattern=r"^1\.(0|[1-9][0-9]*)$")] = VERSION
+    created: Annotated[str, Field(pattern=_UTC)]
     hermitian: bool
     check: CheckEntry
 

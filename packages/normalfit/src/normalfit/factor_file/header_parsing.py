@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 AnyHeader = TypeVar("AnyHeader", bound=CommonHeader)
 
 _MAJOR = "1"
+_GROUP_KEYS = {"zarr_format", "node_type", "attributes", "consolidated_metadata"}
 _OPTIONAL = "must_understand"  # Zarr 3's own word for what a reader may pass over
 
 
@@ -75,18 +77,42 @@ def attributes_of(data: bytes) -> dict[str, Any]:
     NotAFactorFileError
         They are, of another group.
     """
+    attributes = _group_attributes(data)
+    if attributes.get("format") != FORMAT:
+        msg = f"format must be {FORMAT!r}, got {attributes.get('format')!r}"
+        raise NotAFactorFileError(msg, [("format", msg.removeprefix("format "))])
+    return attributes
+
+
+def check_plain_group(data: bytes) -> None:
+    """Raise CorruptFileError unless the bytes are a group's ``zarr.json`` without attributes."""
     try:
-        document = json.loads(data, parse_constant=_no_constant)
+        attributes = _group_attributes(data)
+    except CorruptFileError as error:
+        raise CorruptFileError(str(error).removeprefix("zarr.json ")) from error
+    if attributes:
+        msg = f"must have no attributes, got {sorted(attributes)}"
+        raise CorruptFileError(msg)
+
+
+def _group_attributes(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(
+            data, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_each_key_once
+        )
     except (ValueError, RecursionError) as error:
         raise _corrupt([("zarr.json", f"must be JSON, got {error}")]) from error
     parts = document if isinstance(document, dict) else {}
     got = parts.get("zarr_format"), parts.get("node_type")
     attributes = parts.get("attributes", {})
+    if parts.get("consolidated_metadata") is not None:
+        # zarr reads it in place of the arrays' own metadata, which is what is checked here
+        raise _corrupt([("zarr.json", "must have no consolidated_metadata, got some")])
+    more = {k for k, value in parts.items() if k not in _GROUP_KEYS and not is_optional(value)}
+    if more:
+        raise _corrupt([("zarr.json", f"must have no other keys than Zarr's, got {sorted(more)}")])
     if got != (3, "group") or not isinstance(attributes, dict):
         raise _corrupt([("zarr.json", f"must be a group of Zarr 3, got {got}")])
-    if attributes.get("format") != FORMAT:
-        msg = f"format must be {FORMAT!r}, got {attributes.get('format')!r}"
-        raise NotAFactorFileError(msg, [("format", msg.removeprefix("format "))])
     return attributes
 
 
@@ -120,6 +146,22 @@ def parse_header(attributes: Mapping[str, Any]) -> Header:
 def is_optional(value: object) -> bool:
     """Whether a value says that a reader who does not know its key may pass it over."""
     return isinstance(value, dict) and value.get(_OPTIONAL) is False
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse repeated keys, of which one reader takes the first and another one the last."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        msg = f"keys must be there once, got {sorted(key for key, _ in pairs)}"
+        raise ValueError(msg)
+    return document
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        _no_constant(text)
+    return value
 
 
 def _no_constant(name: str) -> None:

@@ -20,6 +20,7 @@ HEADER = "zarr.json"
 _LAST = "# sha256 of the lines above: "
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n")
 _BLOCK = 1 << 20
+_SEAL_BYTES = 64
 _FIRST_LINE_BYTES = 64 + 2 + len(HEADER) + 1
 
 
@@ -68,6 +69,19 @@ def check_header(files: StoredFiles, header: bytes) -> None:
     if first != f"{digest}  {HEADER}\n".encode():
         msg = f"{HEADER} must have the SHA-256 that {MANIFEST} starts with, got {digest}"
         raise CorruptFileError(msg, [(HEADER, msg)])
+
+
+def seal_of(files: StoredFiles) -> bytes:
+    """Return what tells a file from any other at its path: the manifest's digest of itself.
+
+    Files of version 0.1 have no manifest; there it is the digest of the header.
+    """
+    size = files.size(MANIFEST)
+    if size is None:
+        return digest_of(files, HEADER).encode()
+    with files.open(MANIFEST) as file:
+        file.seek(max(0, size - _SEAL_BYTES))
+        return file.read()
 
 
 def digest_of(files: StoredFiles, name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normalfit.factor_file.header import VERSION
-from normalfit.factor_file.reader import open_factors
+from normalfit.factor_file.opening import open_factors
 from normalfit.factor_file.writer import versions, write_factor_file
 from normalfit.written_beside import check_output
 

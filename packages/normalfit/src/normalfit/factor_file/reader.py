@@ -1,32 +1,32 @@
-"""Factor files: factors and the operator they were fitted to, in a Zarr 3 group.
+"""FactorFile: an opened file of factors and the operator they were fitted to, a Zarr 3 group.
 
 The layout is described in docs/factor-file.md.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from normalfit.errors import CorruptFileError, MismatchError
-from normalfit.factor_file.arrays import CheckedArray, check_size, damage_reported
-from normalfit.factor_file.header_0_1 import parse_header_0_1
-from normalfit.factor_file.header_parsing import attributes_of, parse_header
+from normalfit.factor_file.arrays import CheckedArray, damage_reported
 from normalfit.factor_file.limits import DEFAULT_LIMITS, Limits
-from normalfit.factor_file.manifest import HEADER, check_header
+from normalfit.factor_file.manifest import HEADER, seal_of
 from normalfit.factor_file.metadata import FactorMetadata
 from normalfit.factor_file.stored_files import stored_files
-from normalfit.factor_file.writer import write_factor_file
 from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
 from normalfit.specs import OperatorSpec, spec_from_document
 from normalfit.spectral_norm import SpectralNorm
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     import numpy as np
 
     from normalfit.factor_file.arrays import Region
@@ -34,89 +34,6 @@ if TYPE_CHECKING:
     from normalfit.factor_file.stored_files import StoredFiles
     from normalfit.grid import Patch
     from normalfit.lag_grid import Boundary
-
-
-def save_factors(
-    path: str | Path, factors: Factors, metadata: FactorMetadata, *, overwrite: bool = False
-) -> FactorFile:
-    """Write factors to a file and return it, opened.
-
-    The file is written beside `path`, read back and compared bit for bit, and put in its place.
-    When anything fails, or the process is killed, `path` is as it was.
-
-    Parameters
-    ----------
-    path
-        A folder to make; a name that ends in ``.zip`` makes one archive of it.
-    factors, metadata
-        What to write.
-    overwrite
-        Replace a factor file that is there.
-
-    Raises
-    ------
-    InputError
-        `path` exists and `overwrite` is not set, or is no factor file; the factors carry batch
-        axes or are not finite; their dtype is not float32, float64, complex64 or complex128.
-    MismatchError
-        The metadata's fingerprint is not its spec's.
-    """
-    write_factor_file(path, factors, metadata, overwrite=overwrite)
-    return open_factors(path)
-
-
-def open_factors(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> FactorFile:
-    """Open a factor file: read and check its header, no array.
-
-    Parameters
-    ----------
-    path
-        A folder or a ``.zip``, of version 0.1 or 1.x.
-    limits
-        What is refused before anything is allocated.
-
-    Raises
-    ------
-    NotAFactorFileError
-        There is nothing, or something else.
-    UnsupportedVersionError
-        It has a version that this normalfit does not read.
-    CorruptFileError
-        It is damaged.
-    LimitError
-        It holds more than the limits.
-    """
-    path = Path(path)
-    with damage_reported(path), stored_files(path) as files:
-        header = _read_header(files, limits)
-        for name, entry in header.arrays.items():
-            check_size(name, entry, limits)
-        return FactorFile(path, header, limits)
-
-
-def load_factors(
-    path: str | Path,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
-) -> Factors:
-    """Read all factors of a file; `open_factors` also gives what is known about them.
-
-    Raises
-    ------
-    FactorFileError
-        As `open_factors`.
-    """
-    return open_factors(path).load(device, dtype)
-
-
-def _read_header(files: StoredFiles, limits: Limits) -> CommonHeader:
-    data = files.read(HEADER, limits)
-    attributes = attributes_of(data)
-    if attributes.get("version") == "0.1":
-        return parse_header_0_1(attributes)
-    header = parse_header(attributes)
-    check_header(files, data)
-    return header
 
 
 @dataclass(frozen=True)
@@ -129,12 +46,15 @@ class FactorFile:
         The folder or archive.
     header
         Its attributes.
+    seal
+        What `seal_of` gave when it was opened.
     limits
         What is refused.
     """
 
     path: Path
     header: CommonHeader
+    seal: bytes
     limits: Limits = DEFAULT_LIMITS
 
     @property
@@ -176,7 +96,7 @@ class FactorFile:
         if self.header.operator is None:
             return None
         prefix = "operator/"
-        with damage_reported(self.path), stored_files(self.path) as files:
+        with self._unchanged() as files:
             arrays = {
                 name.removeprefix(prefix): self._array(files, name).read()
                 for name in self.header.arrays
@@ -238,7 +158,7 @@ class FactorFile:
         FactorFileError
             A chunk is missing or damaged.
         """
-        with damage_reported(self.path), stored_files(self.path) as files:
+        with self._unchanged() as files:
             values = self._tensor(files, "kernel", None)
             kernel = LagKernel(values, self.shape, self.boundary)
             u, v = (self._image(files, name, None) for name in ("u", "v"))
@@ -247,7 +167,7 @@ class FactorFile:
 
     def load_kernel(self) -> LagKernel:
         """Read the kernels only; raises as `load`."""
-        with damage_reported(self.path), stored_files(self.path) as files:
+        with self._unchanged() as files:
             return LagKernel(self._tensor(files, "kernel", None), self.shape, self.boundary)
 
     def read_diagonal(self, name: Literal["u", "v"], patch: Patch) -> torch.Tensor | None:
@@ -256,7 +176,7 @@ class FactorFile:
         Raises as `restrict`.
         """
         patch.check_inside(self.shape)
-        with damage_reported(self.path), stored_files(self.path) as files:
+        with self._unchanged() as files:
             return self._image(files, name, patch.slices)
 
     def restrict(
@@ -280,12 +200,32 @@ class FactorFile:
             One of these chunks is missing or damaged.
         """
         patch.check_inside(self.shape)
-        with damage_reported(self.path), stored_files(self.path) as files:
+        with self._unchanged() as files:
             values = self._tensor(files, "kernel", self._lags_of(patch))
             kernel = LagKernel(values, self.shape, self.boundary).restricted(patch.shape)
             u, v = (self._image(files, name, patch.slices) for name in ("u", "v"))
             factors = Factors(kernel, u, v)
         return factors.to(device, dtype)
+
+    def check_unchanged(self) -> None:
+        """Raise CorruptFileError if another file has taken the place of the one that was opened."""
+        with stored_files(self.path) as files:
+            if files.size(HEADER) is None or seal_of(files) != self.seal:
+                msg = "it must be the file that was opened, got another in its place; open it again"
+                raise CorruptFileError(msg)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[StoredFiles]:
+        """Yield the files; what was read is refused if they were replaced meanwhile.
+
+        Files are opened by their path one after the other, so else a kernel of one factor file
+        could meet the diagonals of another.
+        """
+        with damage_reported(self.path):
+            self.check_unchanged()
+            with stored_files(self.path) as files:
+                yield files
+            self.check_unchanged()
 
     def _lags_of(self, patch: Patch) -> tuple[slice, ...]:
         """Return the central lags that the patch meets; of a periodic axis all, if they wrap."""

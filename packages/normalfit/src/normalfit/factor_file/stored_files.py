@@ -98,7 +98,7 @@ class FolderFiles(StoredFiles):
 
     def size(self, name: str) -> int | None:
         path = self.path / name
-        return path.stat().st_size if path.is_file() else None
+        return path.stat().st_size if path.is_file() and not path.is_symlink() else None
 
     def open(self, name: str) -> IO[bytes]:
         return (self.path / name).open("rb")
@@ -128,7 +128,11 @@ class ZipFiles(StoredFiles):
             msg = f"archive must be sound, got {type(error).__name__}: {error}"
             raise CorruptFileError(msg) from error
         self._members = {info.filename: info for info in self._archive.infolist()}
-        self._check()
+        try:
+            self._check()
+        except CorruptFileError:
+            self._archive.close()
+            raise
 
     def _check(self) -> None:
         if len(self._members) != len(self._archive.infolist()):

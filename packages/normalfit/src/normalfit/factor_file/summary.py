@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -61,20 +62,25 @@ def _estimate(entry: object) -> Estimate | None:
     names = [field.name for field in fields(Estimate)]
     if not isinstance(entry, dict) or sorted(entry) != sorted(names):
         return None
-    numbers = all(isinstance(value, (int, float)) for value in entry.values())
+    numbers = all(_is_figure(value) for value in entry.values())
     return Estimate(**entry) if numbers else None
+
+
+def _is_figure(value: object) -> bool:
+    """Whether a value of the report is a number that a float can hold; JSON has larger ones."""
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def _fit(report: dict[str, Any]) -> str:
     made = f"{report.get('model')}, {report['method']}"
     text = f"{made}, {report.get('probes')} probes, seed {report.get('seed')}"
-    if isinstance(report.get("seconds"), (int, float)):
+    if _is_figure(report.get("seconds")):
         text += f", {report['seconds']:.1f} s"
     return f"{text}; stopped: {report.get('stop_reason')}"
 
 
 def _kind(file: FactorFile) -> str:
-    return "unknown kind" if file.header.operator is None else str(file.header.operator["kind"])
+    return str((file.header.operator or {}).get("kind", "unknown kind"))
 
 
 def _norm(file: FactorFile) -> str:

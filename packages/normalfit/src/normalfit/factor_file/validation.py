@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from normalfit.errors import FactorFileError, NormalfitError, told
+from normalfit.errors import CorruptFileError, FactorFileError, NormalfitError, told
 from normalfit.factor_file.archive import check_seal
 from normalfit.factor_file.arrays import CheckedArray, check_size
 from normalfit.factor_file.check_vector import TOLERANCE, deviation, response_of
 from normalfit.factor_file.header import FACTORS
 from normalfit.factor_file.header_0_1 import parse_header_0_1
-from normalfit.factor_file.header_parsing import attributes_of, parse_header
+from normalfit.factor_file.header_parsing import attributes_of, check_plain_group, parse_header
 from normalfit.factor_file.limits import DEFAULT_LIMITS, Limits
-from normalfit.factor_file.manifest import HEADER, MANIFEST, check_header, digest_of, parse_manifest
+from normalfit.factor_file.manifest import (
+    HEADER,
+    MANIFEST,
+    check_header,
+    digest_of,
+    parse_manifest,
+    seal_of,
+)
 from normalfit.factor_file.mirrored import HERMITIAN, hermitian_deviation
 from normalfit.factor_file.reader import FactorFile
 from normalfit.factor_file.stored_files import ZipFiles, stored_files
@@ -169,13 +176,13 @@ def _validate(files: StoredFiles, findings: _Findings, limits: Limits, *, deep: 
     arrays = _open_arrays(files, findings, header, limits)
     for name, array in arrays.items():
         _check_chunks(findings, array, deep=deep)
-        if name == "kernel" and deep and header.hermitian:
+        if name == "kernel" and deep and header.hermitian is not None:
             with findings.at(name):
-                _check_hermitian(array)
+                _check_hermitian(array, says=header.hermitian)
     if header.version in _KNOWN and set(arrays) == set(header.arrays):
-        _check_names(files, arrays, findings)
+        _check_names(files, arrays, findings, limits)
     if deep and set(arrays) == set(header.arrays):
-        _check_meaning(FactorFile(files.path, header, limits), arrays, findings)
+        _check_meaning(FactorFile(files.path, header, seal_of(files), limits), arrays, findings)
 
 
 def _check_manifest(files: StoredFiles, findings: _Findings, limits: Limits, *, deep: bool) -> None:
@@ -195,7 +202,9 @@ def _check_manifest(files: StoredFiles, findings: _Findings, limits: Limits, *, 
             findings.add(name, f"must be in {MANIFEST}, got a file more")
         for name in sorted(there & set(digests)) if deep else ():
             with findings.at(name):
-                if digest_of(files, name) != digests[name]:
+                if files.size(name) is None:  # reading a pipe or a device would not end
+                    findings.add(name, "must be a file, got something else")
+                elif digest_of(files, name) != digests[name]:
                     findings.add(name, f"must have the SHA-256 of {MANIFEST}, got another")
 
 
@@ -223,23 +232,28 @@ def _check_chunks(findings: _Findings, array: CheckedArray, *, deep: bool) -> No
                 findings.add(name, "must hold finite values, got NaN or infinity")
 
 
-def _check_names(files: StoredFiles, arrays: dict[str, CheckedArray], findings: _Findings) -> None:
-    """Report files that belong to nothing the header names."""
+def _check_names(
+    files: StoredFiles, arrays: dict[str, CheckedArray], findings: _Findings, limits: Limits
+) -> None:
+    """Report files that belong to nothing the header names, and groups that are none."""
     groups = {name.partition("/")[0] for name in arrays if "/" in name}
     known = {HEADER, MANIFEST, *(f"{name}/zarr.json" for name in [*arrays, *groups])}
+    for group in groups:
+        with findings.at(f"{group}/zarr.json"):
+            check_plain_group(files.read(f"{group}/zarr.json", limits))
     for array in arrays.values():
         known.update(array.chunk_names())
     for name in sorted(set(files.names()) - known):
         findings.add(name, "must belong to an array of the header, got a file more")
 
 
-def _check_hermitian(array: CheckedArray) -> None:
+def _check_hermitian(array: CheckedArray, *, says: bool) -> None:
     found = hermitian_deviation(array)
-    if not found <= HERMITIAN:
-        msg = (
-            f"kernels must be Hermitian as the header says, got a relative deviation of {found:.2g}"
-        )
-        raise FactorFileError(msg, [("kernel", msg.removeprefix("kernels "))])
+    if (found <= HERMITIAN) != says:
+        wanted = "Hermitian" if says else "other than Hermitian"
+        text = f"must be {wanted} as the header says, got a relative deviation of {found:.2g}"
+        msg = f"kernels {text}"
+        raise CorruptFileError(msg, [("kernel", text)])
 
 
 def _check_meaning(file: FactorFile, arrays: dict[str, CheckedArray], findings: _Findings) -> None:
