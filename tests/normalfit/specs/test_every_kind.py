@@ -7,6 +7,7 @@ import torch
 
 from normalfit.dense import dense_matrix
 from normalfit.grid import Patch
+from normalfit.operators.in_slabs import adjoint_in_slabs, forward_in_slabs
 from normalfit.specs import load_spec
 
 
@@ -65,3 +66,16 @@ def test_batches_are_mapped_one_by_one(operator):
 def test_grid_is_the_domain_of_the_built_operator(case, write_spec):
     spec = load_spec(write_spec(*case))
     assert spec.grid == spec.build(backend="numba").domain
+
+
+@pytest.mark.parametrize("planes", [1, 3, 1000])
+def test_slab_by_slab_is_the_whole(operator, planes):
+    x = random(operator, operator.domain.shape, torch.float64, 0)
+    y = random(operator, operator.range.shape, torch.float64, 1).to(operator.forward(x).dtype)
+    found = forward_in_slabs(operator, x.numpy(), planes)
+    torch.testing.assert_close(found, operator.forward(x), rtol=1e-12, atol=1e-11)
+    starts, slabs = zip(*adjoint_in_slabs(operator, y, planes), strict=True)
+    torch.testing.assert_close(torch.cat(slabs), operator.adjoint(y), rtol=1e-12, atol=1e-11)
+    assert starts[0] == 0
+    if len(starts) == 1:  # one slab for what cannot be cut
+        assert planes >= operator.domain.shape[0] or not hasattr(operator, "windows")

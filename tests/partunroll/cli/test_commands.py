@@ -164,7 +164,7 @@ def test_reconstruct_takes_method_and_window_of_the_training_unless_given(
         msg = f"scan asked for {method}, {window}"
         raise InputError(msg)
 
-    monkeypatch.setattr("partunroll.reconstruct_to_file.load_scan", stop)
+    monkeypatch.setattr("partunroll.reconstruction_job.load_scan", stop)
     arguments = reconstruct_arguments(tmp_path / "recon.zarr", checkpoint=tmp_path / "fdk.pt")
     _, _, error = cli(*arguments, *options)
     assert error == f"error: scan asked for {expected[0]}, {expected[1]}\n"

@@ -33,6 +33,20 @@ def test_patches_overlap_as_told():
     quarter = overlapping_windows((20, 9), 8)
     assert quarter.patches[0].shape == (8, 8)
     assert [patch.offset[0] for patch in quarter.patches][::2] == [0, 6, 12]
+    half = overlapping_windows((20, 9), 8, "half")
+    assert [patch.offset for patch in half.patches][::2] == [(0, 0), (4, 0), (8, 0), (12, 0)]
+    strided = overlapping_windows((20, 9), 8, stride=(5, 8))
+    assert [patch.offset for patch in strided.patches][::2] == [(0, 0), (5, 0), (10, 0), (12, 0)]
+    thin = overlapping_windows((20, 3), 8, stride=7)  # one number is cut as the patch is
+    assert [patch.offset for patch in thin.patches] == [(0, 0), (7, 0), (12, 0)]
+
+
+@pytest.mark.parametrize("blend", ["gaussian", "crop"])
+def test_kinds_of_windows_blend_both_stages(scene, blend):
+    hann, other = scene.reconstruct(), scene.reconstruct(blend=blend)
+    assert (hann.stage1 - other.stage1).abs().max() > 1e-6
+    one = scene.reconstruct(blend=blend, patch_shape=SHAPE, overlap=None, stages=1)
+    torch.testing.assert_close(one.final, unpatched(scene), rtol=1e-12, atol=1e-12)
 
 
 def test_one_patch_as_large_as_the_volume_is_the_unpatched_iteration(scene):

@@ -76,7 +76,7 @@ def test_an_unknown_version_is_refused(saved):
     header = json.loads((saved / "zarr.json").read_text())
     header["attributes"]["version"] = "7"
     (saved / "zarr.json").write_text(json.dumps(header))
-    with pytest.raises(ReconstructionFileError, match=r"version 0\.1, got .*version"):
+    with pytest.raises(ReconstructionFileError, match=r"version 0\.2, got .*version"):
         open_reconstruction(saved)
 
 
@@ -98,3 +98,17 @@ def test_a_damaged_chunk_is_not_read_as_anything(saved, damage):
         chunk.write_bytes(bytes(content))
     with pytest.raises(ReconstructionFileError, match="must be a sound reconstruction"):
         open_reconstruction(saved).read("stage1")
+
+
+def test_a_file_of_version_0_1_is_read(tmp_path, volumes, facts):
+    saved = tmp_path / "recon.zarr"
+    save_reconstruction(saved, volumes, facts)
+    header = json.loads((saved / "zarr.json").read_text())
+    header["attributes"]["version"] = "0.1"
+    for name in ("patch_iterations", "final_residual_norm"):
+        del header["attributes"]["facts"][name]
+    (saved / "zarr.json").write_text(json.dumps(header))
+    file = open_reconstruction(saved)
+    assert file.facts.patch_iterations == []
+    assert file.facts.final_residual_norm is None
+    assert "residual" in str(file)

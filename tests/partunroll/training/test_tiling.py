@@ -49,10 +49,11 @@ def test_last_offset_is_always_drawn(length):
     assert max(patch.offset for patch in patches) == (length - 4,)
 
 
-@given(tilings())
-@settings(max_examples=100, deadline=None)
-def test_windows_sum_to_one_on_every_voxel(tiling):
-    windows = BlendWindows(*tiling)
+@pytest.mark.parametrize("kind", ["hann", "gaussian", "crop"])
+@given(tiling=tilings())
+@settings(max_examples=60, deadline=None)
+def test_windows_sum_to_one_on_every_voxel(kind, tiling):
+    windows = BlendWindows(*tiling, kind)
     blend = Blend(windows, dtype=torch.float64)
     for patch in windows.patches:
         blend.add(patch, torch.ones(patch.shape, dtype=torch.float64))
@@ -79,6 +80,53 @@ def test_inner_windows_are_symmetric_about_the_patch_centre(patch_length, overla
     inner = windows.window(windows.patches[2], dtype=torch.float64)
     torch.testing.assert_close(inner, inner.flip(0), rtol=0, atol=1e-14)
     assert inner[0] < inner[overlap - 1] or overlap == 1
+
+
+@given(tilings())
+@settings(max_examples=60, deadline=None)
+def test_cropped_voxels_are_out_of_one_patch_each(tiling):
+    windows = BlendWindows(*tiling, "crop")
+    owners = torch.zeros(windows.shape)
+    for patch in windows.patches:
+        window = windows.window(patch)
+        assert bool(((window == 0) | (window == 1)).all())
+        patch.extract(owners).add_(window)
+    assert bool((owners == 1).all())
+
+
+@pytest.mark.parametrize("patch_length", [5, 6])
+@pytest.mark.parametrize("stride", [1, 3, 4])
+def test_cropped_voxels_are_out_of_the_patch_with_the_nearest_centre(patch_length, stride):
+    windows = BlendWindows((19,), (patch_length,), stride, "crop")
+    voxels = torch.arange(19.0)
+    centres = [patch.offset[0] + (patch_length - 1) / 2 for patch in windows.patches]
+    nearest = torch.stack([(voxels - c).abs() for c in centres]).min(0).values
+    for patch, centre in zip(windows.patches, centres, strict=True):
+        owned = voxels[patch.slices[0]][windows.window(patch) == 1]
+        assert len(owned)
+        assert torch.equal((owned - centre).abs(), nearest[owned.long()])
+
+
+@pytest.mark.parametrize("patch_length", [7, 8])
+def test_gaussian_windows_are_nnunets_before_they_are_divided_by_their_sum(patch_length):
+    windows = BlendWindows((patch_length + 2,), (patch_length,), 2, "gaussian")
+    first, second = (windows.window(p, dtype=torch.float64) for p in windows.patches)
+    j = torch.arange(patch_length, dtype=torch.float64) - (patch_length - 1) / 2
+    gauss = torch.exp(-0.5 * (j / (patch_length / 8)) ** 2)
+    torch.testing.assert_close(first[2:] / second[:-2], gauss[2:] / gauss[:-2])
+    torch.testing.assert_close(first, second.flip(0))  # about the centre, at borders too
+
+
+def test_half_overlap_of_hann_windows_is_the_hann_window():
+    windows = BlendWindows((24,), (8,), 4)
+    inner = windows.window(windows.patches[1], dtype=torch.float64)
+    expected = torch.sin(torch.pi * (torch.arange(8, dtype=torch.float64) + 0.5) / 8) ** 2
+    torch.testing.assert_close(inner, expected)
+
+
+def test_an_unknown_kind_of_window_is_refused():
+    with pytest.raises(InputError, match="blend must be one of hann, gaussian, crop, got 'box'"):
+        BlendWindows((8,), (4,), 2, "box")
 
 
 def test_windows_do_not_fall_towards_a_border_of_the_grid():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from normalfit.linear_operator import FunctionOperator, LinearOperator
     from normalfit.model import Model
     from normalfit.restriction import restrict
+    from normalfit.slabs import apply_in_slabs
     from normalfit.specs import OperatorSpec, load_spec
 
 _MODULES = {
@@ -39,6 +40,7 @@ _MODULES = {
     "Model": "model",
     "OperatorSpec": "specs",
     "Patch": "grid",
+    "apply_in_slabs": "slabs",
     "as_operator": "adapters.any_operator",
     "fit": "fitting",
     "load_factors": "factor_file",
@@ -61,6 +63,7 @@ __all__ = [
     "Model",
     "OperatorSpec",
     "Patch",
+    "apply_in_slabs",
     "as_operator",
     "fit",
     "load_factors",

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -78,18 +78,8 @@ def write_array(
     DataStoreError
         It does not read back bit for bit.
     """
-    array = zarr.create_array(
-        path,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=chunks,
-        serializer=BytesCodec(endian="little"),
-        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
-        fill_value=np.nan if values.dtype.kind in "fc" else 0,
-        config={"write_empty_chunks": True},
-        attributes=dict(attributes or {}),  # type: ignore[arg-type] # JSON by the caller's word
-    )
     entry = ArrayEntry(shape=values.shape, dtype=values.dtype.name, chunks=chunks)
+    array = new_array(path, entry, attributes)
     hashed = hashlib.sha256()
     written = CheckedArray(path, entry)
     for slab in slabs(values.shape, chunks, values.dtype.itemsize):
@@ -120,6 +110,24 @@ def _bytes(values: np.ndarray) -> NDArray[np.uint8]:
     """Return the bytes of an array in C order, little endian, without a copy where it is so."""
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return little.reshape(-1).view(np.uint8)
+
+
+def new_array(
+    path: Path, entry: ArrayEntry, attributes: Mapping[str, object] | None = None
+) -> zarr.Array[Any]:
+    """Make an array without chunks, to be written chunk by chunk, each with a checksum."""
+    dtype = np.dtype(entry.dtype)
+    return zarr.create_array(
+        path,
+        shape=entry.shape,
+        dtype=dtype,
+        chunks=entry.chunks,
+        serializer=BytesCodec(endian="little"),
+        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
+        fill_value=np.nan if dtype.kind in "fc" else 0,
+        config={"write_empty_chunks": True},
+        attributes=dict(attributes or {}),  # type: ignore[arg-type] # JSON by the caller's word
+    )
 
 
 class CheckedArray:

@@ -9,6 +9,10 @@ class InputError(PartunrollError, ValueError):
     """A value or a file that a caller gave does not meet its requirement."""
 
 
+class NotFiniteError(InputError):
+    """A result is not finite: to go on from what led to it would give the same."""
+
+
 class DataStoreError(PartunrollError):
     """A data store cannot be read or written: it is none, is damaged, or has another version."""
 

@@ -1,4 +1,4 @@
-"""Ranks: the processes that train one network together, as torchrun starts them."""
+"""Ranks: the processes that train or reconstruct together, as torchrun starts them."""
 
 from __future__ import annotations
 
@@ -106,6 +106,22 @@ class Ranks:
         """Return whether a flag is set in any process: all of them must go the same way."""
         return flag if self.size == 1 else self.mean(float(flag)) > 0
 
+    def takes(self, item: int) -> bool:
+        """Return whether an item of shared work is this process's: every `size`-th is."""
+        return item % self.size == self.rank
+
+    def add_up(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor over all processes, in its memory; through the host."""
+        if self.size == 1:
+            return x
+        on_host = x.detach().cpu().contiguous()
+        dist.all_reduce(torch.view_as_real(on_host) if on_host.is_complex() else on_host)
+        return x.copy_(on_host)
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self.mean(0.0)
+
     def joined(self, values: Sequence[T]) -> list[T]:
         """Return the values of all processes, in the order of their ranks."""
         if self.size == 1:
@@ -138,6 +154,9 @@ class Ranks:
             msg = f"the first process must succeed, got {outcome[0]}"
             raise RankError(msg)
         return outcome[1]
+
+
+ALONE = Ranks()
 
 
 def present_ranks() -> Ranks:

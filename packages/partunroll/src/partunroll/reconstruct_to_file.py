@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
-from normalfit.devices import resolve_device
 from normalfit.written_beside import check_output
 from partunroll.errors import InputError
-from partunroll.exported_model import digest_of, load_trained
+from partunroll.exported_model import load_trained
 from partunroll.patch_normal import patch_normal_kind
-from partunroll.reconstruction import checked_refresh, reconstruct
-from partunroll.reconstruction_file import InitialFacts, ReconstructionFacts, save_reconstruction
+from partunroll.ranks import joined_ranks, present_ranks
+from partunroll.reconstruction import checked_refresh
+from partunroll.reconstruction_job import ReconstructionJob
 from partunroll.reconstruction_match import match_reconstruction
-from partunroll.scan import load_scan
+from partunroll.work_folder import work_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import torch
     from rich.progress import Progress
 
     from normalfit.specs import OperatorSpec
-    from partunroll.checkpoint import Checkpoint
+    from partunroll.blended_patches import Overlap
     from partunroll.initial_estimate import Method
     from partunroll.patch_normal import PatchNormalKind
-    from partunroll.reconstruction import Normal, Reconstruction
+    from partunroll.reconstruction import Normal
     from partunroll.reconstruction_file import ReconstructionFile
-    from partunroll.reconstruction_match import Matched
-    from partunroll.scan import Intensity, Scan
+    from partunroll.scan import Intensity
+    from partunroll.windows import BlendKind
 
 
 def reconstruct_to_file(
@@ -48,8 +46,11 @@ def reconstruct_to_file(
     patch_normal: PatchNormalKind | Literal["exact"] | None = None,
     refresh: int | None = None,
     patch_shape: int | tuple[int, ...] | None = None,
-    overlap: int | None = None,
+    overlap: Overlap = None,
+    stride: int | tuple[int, ...] | None = None,
+    blend: BlendKind = "hann",
     batch: int = 2,
+    max_memory: int | None = None,
     backend: str | None = None,
     device: str = "auto",
     command: str | None = None,
@@ -59,6 +60,10 @@ def reconstruct_to_file(
     progress: Progress | None = None,
 ) -> ReconstructionFile:
     """Reconstruct measurements with a trained network and write a reconstruction file.
+
+    What is finished is kept in a work folder beside the output (`work_folder`): a process that
+    was killed and is started again in the same way goes on there, and gives the same volumes.
+    Under torchrun several processes share the patches.
 
     Parameters
     ----------
@@ -74,10 +79,12 @@ def reconstruct_to_file(
         As for `load_scan`.
     window, method
         As for `load_scan`; None: as in training.
-    stages, normal, refresh, overlap, batch, progress
+    stages, normal, refresh, overlap, stride, blend, batch, progress
         As for `reconstruct`.
     patch_normal, patch_shape
         As for `reconstruct`; None: as in training.
+    max_memory
+        Bytes that this process may hold: volumes stay on disk where they would take more.
     device
         'auto', 'cpu', 'cuda' or 'cuda:N'.
     command
@@ -94,15 +101,18 @@ def reconstruct_to_file(
     InputError
         A file or an option does not meet its requirement, or the output exists.
     MismatchError
-        Operator, factors, checkpoint and measurements do not belong together.
+        Operator, factors, checkpoint and measurements do not belong together, or what was begun
+        in the work folder is another reconstruction.
     CheckpointError
         The checkpoint cannot be read.
     """
-    check_output(output)
+    work_at = work_path(output)
+    if not work_at.is_dir():  # what was begun may be finished
+        check_output(output)
     if initial is not None and (window or method):
         msg = f"window and method must be left out with an initial estimate, got {window}, {method}"
         raise InputError(msg)
-    where = resolve_device(device)
+    where = present_ranks().device(device)
     trained_network = load_trained(checkpoint)
     matched = match_reconstruction(
         spec,
@@ -112,13 +122,15 @@ def reconstruct_to_file(
         checkpoint_file=checkpoint,
         allow_mismatch=allow_mismatch,
     )
-    trained, file = matched.trained, matched.factors
-    if say is not None:
+    trained = matched.trained
+    if say is not None and present_ranks().is_first:
         for note in matched.notes:
             say(note)
     settings: dict[str, Any] = {
         "patch_shape": trained_network.patch_shape if patch_shape is None else patch_shape,
         "overlap": overlap,
+        "stride": list(stride) if isinstance(stride, tuple) else stride,
+        "blend": blend,
         "stages": stages,
         "normal": normal,
         "patch_normal": patch_normal_kind(patch_normal or trained_network.normal),
@@ -129,73 +141,22 @@ def reconstruct_to_file(
     if window and method == "least-squares":
         msg = f"window must be left out with least squares, as in training, got {window}"
         raise InputError(msg)
-    scan = load_scan(
-        spec,
-        measurements,
+    job = ReconstructionJob(
+        spec=spec,
+        checkpoint_path=checkpoint,
+        checkpoint=trained_network,
+        matched=matched,
+        measurements=measurements,
+        output=output,
         initial=initial,
         window=window or trained.initial_window or "hann",
         method=method,
         intensity_per_mm=intensity_per_mm,
+        settings=settings,
+        max_memory=max_memory,
         backend=backend,
         device=where,
-    )
-    result = reconstruct(
-        trained_network.build_network(where),
-        scan.operator,
-        scan.measurements,
-        None if file is None else file.load(where),
-        matched.norm,
-        scan.initial_estimate,
-        **settings,
+        command=command,
         progress=progress,
     )
-    facts = ReconstructionFacts(
-        **_provenance(spec, checkpoint, trained_network, matched, scan, result),
-        command=command,
-        factors=None if factors is None else str(factors),
-        initial_estimate=InitialFacts(
-            method=scan.initial_method, path=None if initial is None else str(initial)
-        ),
-        measurements={"path": str(measurements), **scan.attributes},
-        settings={
-            **settings,
-            "patch_shape": list(result.patch_shape),
-            "num_patches": result.num_patches,
-            "device": str(where),
-        },
-    )
-    return save_reconstruction(output, _volumes(result, scan), facts)
-
-
-def _provenance(
-    spec: OperatorSpec,
-    path: Path,
-    checkpoint: Checkpoint,
-    matched: Matched,
-    scan: Scan,
-    result: Reconstruction,
-) -> dict[str, Any]:
-    """Return the facts about operator, network, scan and result."""
-    return {
-        "operator": spec.document(),
-        "fingerprint": spec.fingerprint,
-        "norm": matched.norm,
-        "checkpoint": {"path": str(path), "sha256": digest_of(path), "step": checkpoint.step},
-        "intensity_per_mm": scan.intensity_per_mm,
-        "iterations": [asdict(iteration) for iteration in result.history],
-        "residual_norm": result.residual_norm,
-        "seconds": list(result.seconds),
-        "voxel_mm": scan.operator.domain.voxel_mm,
-        "notes": [*matched.notes, *scan.notes],
-    }
-
-
-def _volumes(result: Reconstruction, scan: Scan) -> dict[str, Any]:
-    """Return the volumes in the unit of the measurements."""
-    scale = scan.intensity_per_mm or 1.0
-    volumes: dict[str, torch.Tensor] = {
-        "reconstruction": result.final,
-        "stage1": result.stage1,
-        "initial_estimate": result.initial_estimate,
-    }
-    return {name: (scale * volume).cpu().numpy() for name, volume in volumes.items()}
+    return job.run(joined_ranks())

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 
 from partunroll.blended_patches import overlapping_windows
-from partunroll.errors import InputError
+from partunroll.errors import InputError, NotFiniteError
+from partunroll.gradient_log import GradientLog
 from partunroll.patch_normal import patch_normal_kind
-from partunroll.stage_one import Iteration, unroll_volume
+from partunroll.ranks import ALONE, Ranks
+from partunroll.stage_one import unroll_volume
 from partunroll.stage_two import refine_patches
 from partunroll.volume_problem import VolumeProblem
 
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
 
     from normalfit.factors import Factors
     from normalfit.linear_operator import LinearOperator
+    from partunroll.blended_patches import Overlap
+    from partunroll.iteration import Iteration
     from partunroll.network import Network
     from partunroll.patch_normal import PatchNormalKind
+    from partunroll.windows import BlendKind
+    from partunroll.work_folder import WorkFolder
 
 Normal = Literal["exact", "factors"]
 REFRESH = 2  # with factors: half of the applications of A*A, at a cost of 0.05 dB (design §5)
@@ -42,8 +48,12 @@ class Reconstruction:
         ``x0``.
     history
         The iterations of stage 1.
+    patch_history
+        The iterations of stage 2, on all patches; empty without it.
     residual_norm
         ``‖y − A x̂‖ / ‖y‖`` after stage 1; None without stage 2, which needs the residual.
+    final_residual_norm
+        ``‖y − A x‖ / ‖y‖`` of `final`; None without stage 2, for the same reason.
     patch_shape, num_patches
         The patches that the volume was worked on in.
     seconds
@@ -54,7 +64,9 @@ class Reconstruction:
     stage1: torch.Tensor
     initial_estimate: torch.Tensor
     history: tuple[Iteration, ...]
+    patch_history: tuple[Iteration, ...]
     residual_norm: float | None
+    final_residual_norm: float | None
     patch_shape: tuple[int, ...]
     num_patches: int
     seconds: tuple[float, ...]
@@ -70,20 +82,25 @@ def reconstruct(
     initial_estimate: torch.Tensor,
     *,
     patch_shape: int | tuple[int, ...],
-    overlap: int | None = None,
+    overlap: Overlap = None,
+    stride: int | tuple[int, ...] | None = None,
+    blend: BlendKind = "hann",
     stages: Literal[1, 2] = 2,
     normal: Normal = "exact",
     patch_normal: PatchNormalKind | Literal["exact"] = "factors",
     refresh: int | None = None,
     batch: int = 2,
     progress: Progress | None = None,
+    work: WorkFolder | None = None,
+    ranks: Ranks = ALONE,
 ) -> Reconstruction:
     """Reconstruct a volume with a trained network; no gradient is kept.
 
     Stage 1 unrolls on the whole volume, stage 2 solves every patch with the result of stage 1
     as its context. Costs one forward and one adjoint per exact gradient, one more pair for
-    stage 2, and a restricted pair per patch there. Memory is a few volumes, the measurements
-    and one batch of patches. A post-processing network makes one pass of its prior.
+    stage 2, a restricted pair per patch there, and one forward after it. Memory is a few
+    volumes, the measurements and one batch of patches. A post-processing network makes one pass
+    of its prior.
 
     Parameters
     ----------
@@ -91,7 +108,7 @@ def reconstruct(
         In evaluation mode, on the device of the volumes.
     operator, measurements, factors, norm, initial_estimate
         As for `VolumeProblem`.
-    patch_shape, overlap
+    patch_shape, overlap, stride, blend
         As for `overlapping_windows`.
     stages
         1 leaves out the second.
@@ -105,6 +122,10 @@ def reconstruct(
         Patches that are worked on together; one alone takes the CPU as long as two.
     progress
         Where to show bars.
+    work
+        Where stage 1 is kept, so that a process that was killed goes on.
+    ranks
+        The processes that share the patches; each gets the result.
 
     Raises
     ------
@@ -114,16 +135,25 @@ def reconstruct(
     """
     problem = VolumeProblem(operator, measurements, initial_estimate, norm, factors)
     patch_normal = patch_normal_kind(patch_normal)
-    windows = overlapping_windows(operator.domain.shape, patch_shape, overlap)
+    windows = overlapping_windows(
+        operator.domain.shape, patch_shape, overlap, stride=stride, blend=blend
+    )
     refresh = checked_refresh(normal, refresh)
     if refresh > 1 or (stages == 2 and patch_normal == "factors"):
         _ = problem.scaled_factors  # raises now, not after stage 1, where there are none
     times = [time.perf_counter()]
     x_hat, history = unroll_volume(
-        network, problem, windows, refresh=refresh, batch=batch, progress=progress
+        network,
+        problem,
+        windows,
+        refresh=refresh,
+        batch=batch,
+        progress=progress,
+        work=work,
+        ranks=ranks,
     )
     times.append(time.perf_counter())
-    final, residual_norm = x_hat, None
+    final, residual_norm, log = x_hat, None, GradientLog(network)
     if stages == 2:
         residual = problem.residual(x_hat)
         residual_norm = problem.relative_norm(residual)
@@ -136,15 +166,20 @@ def reconstruct(
             normal=patch_normal,
             batch=batch,
             progress=progress,
+            log=log,
+            ranks=ranks,
         )
         times.append(time.perf_counter())
     _check_finite(final)
+    patch_history = log.history(log.take(ranks)) if stages == 2 else ()
     return Reconstruction(
         final,
         x_hat,
         initial_estimate,
         history,
+        patch_history,
         residual_norm,
+        problem.relative_norm(problem.residual(final)) if stages == 2 else None,
         windows.patches[0].shape,
         len(windows.patches),
         tuple(end - start for start, end in itertools.pairwise(times)),
@@ -175,4 +210,4 @@ def checked_refresh(normal: Normal, refresh: int | None) -> int:
 def _check_finite(x: torch.Tensor) -> None:
     if not bool(x.isfinite().all()):
         msg = "reconstruction must be finite, got NaN or infinity; did the training diverge?"
-        raise InputError(msg)
+        raise NotFiniteError(msg)

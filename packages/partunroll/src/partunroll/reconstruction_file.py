@@ -1,6 +1,6 @@
 """Reconstruction files: volumes and how they came about, in one Zarr group.
 
-Layout, version 0.1::
+Layout, version 0.2 (0.1 has no history of stage 2)::
 
     recon.zarr             attributes: `Header`
       reconstruction       result of the last stage, float32 or complex64, on the domain
@@ -11,26 +11,32 @@ Layout, version 0.1::
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pydantic
 import zarr
 from pydantic import ConfigDict, Field, JsonValue
 
+from normalfit.exchange import put_in_place
 from normalfit.written_beside import written_beside
-from partunroll.data_store_arrays import CheckedArray, write_array
-from partunroll.data_store_header import ArrayEntry, chunks_of
-from partunroll.errors import ReconstructionFileError
+from partunroll.data_store_arrays import CheckedArray
+from partunroll.data_store_header import ArrayEntry  # noqa: TC001 - pydantic reads it
+from partunroll.errors import InputError, ReconstructionFileError
+from partunroll.stored_volume import write_planes
 from partunroll.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-FORMAT, VERSION = "partunroll-reconstruction", "0.1"
+    import numpy as np
+
+    from partunroll.stored_volume import StoredVolume
+
+FORMAT, VERSION = "partunroll-reconstruction", "0.2"
 ARRAYS = ("reconstruction", "stage1", "initial_estimate")
 
 
@@ -66,8 +72,12 @@ class ReconstructionFacts(pydantic.BaseModel):
         Stages, normal operators, patches, device.
     iterations
         Of stage 1: step sizes, gradient and residual norms.
+    patch_iterations
+        Of stage 2, on all patches together: step sizes and gradient norms.
     residual_norm
         ``‖y − A x̂‖ / ‖y‖`` after stage 1; None where stage 2 was left out.
+    final_residual_norm
+        ``‖y − A x‖ / ‖y‖`` of the result of stage 2; None without it.
     seconds
         Time of each stage.
     voxel_mm
@@ -89,19 +99,21 @@ class ReconstructionFacts(pydantic.BaseModel):
     intensity_per_mm: float | None
     settings: dict[str, JsonValue]
     iterations: list[dict[str, JsonValue]]
+    patch_iterations: list[dict[str, JsonValue]] = Field(default_factory=list)
     residual_norm: float | None
+    final_residual_norm: float | None = None
     seconds: list[float]
     voxel_mm: tuple[float, ...] | None
     notes: list[str] = Field(default_factory=list)
 
 
 class Header(pydantic.BaseModel):
-    """The attributes of a reconstruction file, version 0.1."""
+    """The attributes of a reconstruction file, version 0.2 or 0.1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["partunroll-reconstruction"] = "partunroll-reconstruction"
-    version: Literal["0.1"] = "0.1"
+    version: Literal["0.1", "0.2"] = "0.2"
     created: str
     versions: dict[str, str]
     arrays: dict[str, ArrayEntry] = Field(min_length=1)
@@ -143,7 +155,8 @@ class ReconstructionFile:
         facts = self.facts
         shape = " × ".join(map(str, self.header.arrays["reconstruction"].shape))
         residuals = [i["residual_norm"] for i in facts.iterations if i["residual_norm"] is not None]
-        shown = " → ".join(f"{r:.4f}" for r in [*residuals, facts.residual_norm] if r is not None)
+        later = (facts.residual_norm, facts.final_residual_norm)
+        shown = " → ".join(f"{r:.4f}" for r in [*residuals, *later] if r is not None)
         times = ", ".join(f"stage {k} {s:.1f} s" for k, s in enumerate(facts.seconds, 1))
         lines = [
             f"{self.path}: {shape}, {facts.settings['num_patches']} patches of "
@@ -157,7 +170,12 @@ class ReconstructionFile:
 
 
 def save_reconstruction(
-    path: Path | str, volumes: dict[str, np.ndarray], facts: ReconstructionFacts
+    path: Path | str,
+    volumes: Mapping[str, np.ndarray | StoredVolume],
+    facts: ReconstructionFacts,
+    *,
+    scale: float = 1.0,
+    folder: Path | None = None,
 ) -> ReconstructionFile:
     """Write a reconstruction file beside its place, read it back, rename it, and open it.
 
@@ -166,9 +184,14 @@ def save_reconstruction(
     path
         A new path.
     volumes
-        Arrays by the names of `ARRAYS`.
+        Arrays by the names of `ARRAYS`, in memory or on disk; written some planes at a time.
     facts
         How they came about.
+    scale
+        What the volumes are multiplied by.
+    folder
+        Where the file is written before it is renamed: one of the same file system that is
+        there to be cleared. None is a folder beside `path`, cleared when this fails.
 
     Raises
     ------
@@ -177,18 +200,32 @@ def save_reconstruction(
     """
     path = Path(path)
     attributes = {"fingerprint": facts.fingerprint, "voxel_mm": facts.voxel_mm}
-    with written_beside(path) as fresh:
+    with _fresh(path, folder) as fresh:
         group = zarr.create_group(fresh, zarr_format=3)
-        entries = {}
-        for name in ARRAYS:
-            dtype = np.complex64 if np.iscomplexobj(volumes[name]) else np.float32
-            volume = np.ascontiguousarray(volumes[name], dtype=dtype)
-            chunks = chunks_of(volume.shape, by_view=False)
-            entries[name] = write_array(fresh / name, volume, chunks, attributes)
+        entries = {
+            name: write_planes(fresh / name, volumes[name], scale, attributes) for name in ARRAYS
+        }
         created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         header = Header(created=created, versions=versions(), arrays=entries, facts=facts)
         group.attrs.put(header.model_dump(mode="json"))
     return open_reconstruction(path)
+
+
+@contextmanager
+def _fresh(path: Path, folder: Path | None) -> Iterator[Path]:
+    """Yield where to write a file that is renamed to `path` at the end."""
+    if folder is None:
+        with written_beside(path) as fresh:
+            yield fresh
+        return
+    fresh = folder / "output"
+    shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
+    yield fresh
+    try:
+        put_in_place(fresh, path, overwrite=False)
+    except FileExistsError as error:
+        msg = f"output must not exist yet, got {path}, made meanwhile; the result is {fresh}"
+        raise InputError(msg) from error
 
 
 def open_reconstruction(path: Path | str) -> ReconstructionFile:

@@ -100,11 +100,7 @@ def load_scan(
     MismatchError
         A file says that it belongs to another operator; both fingerprints are named.
     """
-    file = read_measurements(measurements)
-    check_fingerprint("measurements", file.attributes, spec)
-    operator = spec.build(backend)
-    y = _of_shape("measurements", file.values, operator.range.shape).to(device)
-    check_sampled(operator, y)
+    operator, y, found = load_measurements(spec, measurements, backend, device)
     if initial is not None:
         attributes = read_array(initial, VOLUME_KEYS).attributes
         check_fingerprint("initial estimate", attributes, spec)
@@ -117,9 +113,30 @@ def load_scan(
     reached = float(np.percentile(x0.abs().cpu().numpy(), HIGH_PERCENTILE))
     intensity = reached if intensity_per_mm == "auto" else intensity_per_mm
     if intensity is not None:
-        _check_intensity(intensity)
+        check_intensity(intensity)
         y, x0, reached = y / intensity, x0 / intensity, reached / intensity
-    return Scan(operator, y, x0, intensity, how, file.attributes, _notes(file.attributes, reached))
+    return Scan(operator, y, x0, intensity, how, found, scan_notes(found, reached))
+
+
+def load_measurements(
+    spec: OperatorSpec,
+    measurements: Path,
+    backend: str | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[LinearOperator, torch.Tensor, Mapping[str, Any]]:
+    """Return the operator, the measurements as they were read, and what their file says.
+
+    Raises
+    ------
+    InputError, MismatchError
+        As `load_scan`, about measurements.
+    """
+    file = read_measurements(measurements)
+    check_fingerprint("measurements", file.attributes, spec)
+    operator = spec.build(backend)
+    y = _of_shape("measurements", file.values, operator.range.shape).to(device)
+    check_sampled(operator, y)
+    return operator, y, file.attributes
 
 
 def parse_intensity(text: str | None) -> Intensity:
@@ -178,13 +195,15 @@ def _of_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> torch.Te
     return torch.from_numpy(of_shape(name, values, shape))
 
 
-def _check_intensity(intensity: float) -> None:
+def check_intensity(intensity: float) -> None:
+    """Raise InputError unless an intensity is a positive number."""
     if not (np.isfinite(intensity) and intensity > 0):
         msg = f"intensity_per_mm must be a positive number, got {intensity}"
         raise InputError(msg)
 
 
-def _notes(attributes: Mapping[str, Any], reached: float) -> tuple[str, ...]:
+def scan_notes(attributes: Mapping[str, Any], reached: float) -> tuple[str, ...]:
+    """Return what the user should know of a scan whose initial estimate reaches so far."""
     notes = (INVERSE_CRIME,) if attributes.get("inverse_crime") else ()
     low, high = USUAL_INTENSITIES
     if low <= reached <= high:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.progress import Progress
 
 from partunroll.blended_patches import blend_patches, extract
+from partunroll.iteration import Iteration
 from partunroll.proximal_step import proximal_direction
+from partunroll.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     import torch
@@ -16,25 +18,9 @@ if TYPE_CHECKING:
     from partunroll.network import Network
     from partunroll.volume_problem import VolumeProblem
     from partunroll.windows import BlendWindows
+    from partunroll.work_folder import WorkFolder
 
-
-@dataclass(frozen=True)
-class Iteration:
-    """One iteration of stage 1.
-
-    Parameters
-    ----------
-    step_size
-        η, in units in which the spectral norm of ``A*A`` is 1.
-    gradient_norm
-        Norm of the gradient that was stepped along, in those units.
-    residual_norm
-        ``‖y − A x‖ / ‖y‖`` before the step; None where factors stood in for ``A*A``.
-    """
-
-    step_size: float
-    gradient_norm: float
-    residual_norm: float | None
+KEPT = "iterate-"  # names of iterates in a work folder
 
 
 def unroll_volume(
@@ -45,6 +31,8 @@ def unroll_volume(
     refresh: int = 1,
     batch: int = 1,
     progress: Progress | None = None,
+    work: WorkFolder | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[torch.Tensor, tuple[Iteration, ...]]:
     """Return ``x̂`` and the iterations: data step on the whole volume, prior patch by patch.
 
@@ -69,16 +57,22 @@ def unroll_volume(
         Patches that the prior is applied to together.
     progress
         Where to show a bar.
+    work
+        Where iterates are kept that a killed process goes on from, those with an exact gradient
+        to come.
+    ranks
+        The processes that share the batches; each takes the data steps.
 
     Raises
     ------
     InputError
         `refresh` needs factors that are not there.
     """
-    x, history = problem.initial_estimate, []
+    x, history = _kept(problem.initial_estimate, work)
     normal = problem.scaled_normal if refresh == 1 else problem.scaled_factors
     progress = progress or Progress(disable=True)
-    for k, step_size in enumerate(progress.track(network.step_sizes, description="stage 1")):
+    task = progress.add_task("stage 1", total=len(network.step_sizes), completed=len(history))
+    for k, step_size in list(enumerate(network.step_sizes))[len(history) :]:
         residual_norm = None
         if k % refresh == 0:
             residual = problem.residual(x)
@@ -89,12 +83,40 @@ def unroll_volume(
             gradient = problem.scaled_factors(x - x_ref) + gradient_ref
         history.append(Iteration(float(step_size), float(gradient.norm()), residual_norm))
         direction = proximal_direction(normal, gradient[None], step_size, network.cg_iterations)[0]
-        x = patched_prior(network, x - step_size * direction, windows, batch)
+        x = patched_prior(network, x - step_size * direction, windows, batch, ranks)
+        progress.advance(task)
+        if work is not None and ((k + 1) % refresh == 0 or k + 1 == len(network.step_sizes)):
+            _keep(x, history, work)
     return x, tuple(history)
 
 
+def _keep(x: torch.Tensor, history: list[Iteration], work: WorkFolder) -> None:
+    """Write an iterate with all that led to it; delete the ones before."""
+    facts = [asdict(iteration) for iteration in history]
+    work.save(f"{KEPT}{len(history)}", x, history=facts)
+    work.remove(*(f"{KEPT}{k}" for k in range(1, len(history))))
+
+
+def _kept(
+    initial_estimate: torch.Tensor, work: WorkFolder | None
+) -> tuple[torch.Tensor, list[Iteration]]:
+    """Return the last iterate that was kept, and the iterations up to it."""
+    names = work.names(KEPT) if work is not None else []
+    if work is None or not names:
+        return initial_estimate, []
+    last = max(names, key=lambda name: int(name.removeprefix(KEPT)))
+    facts = (work.finished(last) or {})["history"]
+    return work.load(last, initial_estimate.device), [Iteration(**fact) for fact in facts]
+
+
 def patched_prior(
-    network: Network, x: torch.Tensor, windows: BlendWindows, batch: int = 1
+    network: Network,
+    x: torch.Tensor,
+    windows: BlendWindows,
+    batch: int = 1,
+    ranks: Ranks = ALONE,
 ) -> torch.Tensor:
     """Return ``D(x)`` of a whole volume, patch by patch, blended."""
-    return blend_patches(lambda patches: network.prior(extract(x, patches)), windows, x, batch)
+    return blend_patches(
+        lambda patches: network.prior(extract(x, patches)), windows, x, batch, ranks
+    )

@@ -11,12 +11,16 @@ from normalfit.restriction import restrict_batch
 from partunroll.blended_patches import blend_patches, extract
 from partunroll.patch_batch import RestrictedNormals, ZeroPaddedNormals
 from partunroll.patch_gradient import initial_gradient
+from partunroll.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from normalfit.grid import Patch
+    from normalfit.linear_operator import LinearOperator
+    from partunroll.gradient_log import GradientLog
     from partunroll.network import Network
+    from partunroll.patch_batch import PatchNormal
     from partunroll.patch_normal import PatchNormalKind
     from partunroll.volume_problem import VolumeProblem
     from partunroll.windows import BlendWindows
@@ -32,6 +36,8 @@ def refine_patches(
     normal: PatchNormalKind = "factors",
     batch: int = 1,
     progress: Progress | None = None,
+    log: GradientLog | None = None,
+    ranks: Ranks = ALONE,
 ) -> torch.Tensor:
     """Return the volume of which every patch was solved with ``x̂`` as its context.
 
@@ -57,6 +63,10 @@ def refine_patches(
         Patches that are solved together.
     progress
         Where to show a bar.
+    log
+        What adds up the norms of the gradients.
+    ranks
+        The processes that share the batches.
 
     Raises
     ------
@@ -64,23 +74,56 @@ def refine_patches(
         There are no factors for 'factors'.
     """
     progress = progress or Progress(disable=True)
-    task = progress.add_task("stage 2", total=len(windows.patches))
+    task = progress.add_task("stage 2", total=-(-len(windows.patches) // ranks.size))
     factors = problem.scaled_factors if normal == "factors" else None
-    volumes = (problem.initial_estimate, context, residual_backprojection)
 
     def solve(patches: Sequence[Patch]) -> torch.Tensor:
-        restricted = tuple(problem.operator.restricted(patch) for patch in patches)
+        volumes = (problem.initial_estimate, context, residual_backprojection)
         x0, x_hat, r_hat = (extract(volume, patches) for volume in volumes)
-        items = zip(restricted, x0, x_hat, r_hat, strict=True)
-        gradient = torch.stack([initial_gradient(*item) for item in items]) / problem.norm
         if factors is not None:
-            x = network(x0, gradient, restrict_batch(factors, patches))
-        elif normal == "full":
-            whole = ZeroPaddedNormals(problem.operator, tuple(patches), problem.norm)
-            x = network(x0, gradient, whole)
+            normals: PatchNormal | None = restrict_batch(factors, patches)
         else:
-            x = network(x0, gradient, RestrictedNormals(restricted, problem.norm))
+            normals = exact_normals(normal, problem.operator, patches, problem.norm)
         progress.advance(task, len(patches))
-        return x
+        return solve_patches(
+            network, problem.operator, problem.norm, patches, (x0, x_hat, r_hat), normals, log
+        )
 
-    return blend_patches(solve, windows, problem.initial_estimate, batch)
+    return blend_patches(solve, windows, problem.initial_estimate, batch, ranks)
+
+
+def exact_normals(
+    kind: PatchNormalKind, operator: LinearOperator, patches: Sequence[Patch], norm: float
+) -> PatchNormal | None:
+    """Return ``A*A`` on the whole volume for 'full'; None, for `solve_patches`, otherwise."""
+    return ZeroPaddedNormals(operator, tuple(patches), norm) if kind == "full" else None
+
+
+def solve_patches(
+    network: Network,
+    operator: LinearOperator,
+    norm: float,
+    patches: Sequence[Patch],
+    parts: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    normal: PatchNormal | None,
+    log: GradientLog | None = None,
+) -> torch.Tensor:
+    """Return a batch of patches, ``(batch, *p)``, each solved for itself.
+
+    Parameters
+    ----------
+    network, operator, norm, log
+        As for `refine_patches`.
+    patches
+        Where they are.
+    parts
+        ``x0``, ``x̂`` and ``r̂`` there, ``(batch, *p)`` each.
+    normal
+        What the iterations apply, divided by the norm; None for the exact ``P_i N P_iᵀ`` of the
+        rays that meet each patch, whose restricted operators the initial gradients need anyway.
+    """
+    restricted = tuple(operator.restricted(patch) for patch in patches)
+    items = zip(restricted, *parts, strict=True)
+    gradient = torch.stack([initial_gradient(*item) for item in items]) / norm
+    normal = RestrictedNormals(restricted, norm) if normal is None else normal
+    return network(parts[0], gradient, log.watched(normal, gradient) if log else normal)

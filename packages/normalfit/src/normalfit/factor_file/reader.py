@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -164,6 +164,20 @@ class FactorFile:
             u, v = (self._image(files, name, None) for name in ("u", "v"))
             factors = Factors(kernel, u, v)
         return factors.to(device, dtype)
+
+    def load_kernel(self) -> LagKernel:
+        """Read the kernels only; raises as `load`."""
+        with self._unchanged() as files:
+            return LagKernel(self._tensor(files, "kernel", None), self.shape, self.boundary)
+
+    def read_diagonal(self, name: Literal["u", "v"], patch: Patch) -> torch.Tensor | None:
+        """Read a patch of `u` or `v`, ``(terms, *patch.shape)``; None where it is all ones.
+
+        Raises as `restrict`.
+        """
+        patch.check_inside(self.shape)
+        with self._unchanged() as files:
+            return self._image(files, name, patch.slices)
 
     def restrict(
         self,

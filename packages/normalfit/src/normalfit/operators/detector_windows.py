@@ -78,6 +78,12 @@ class DetectorWindows:
             full.select(lead - 1, view)[s] = y.select(lead - 1, view)
         return full
 
+    def add_to(self, full: torch.Tensor, y: torch.Tensor) -> None:
+        """Add the windows `y` to measurements ``(..., views, *detector)``, in place."""
+        lead = y.ndim - len(self.shape) - 1
+        for view, s in enumerate(self._slices()):
+            full.select(lead, view)[s] += y.select(lead, view)
+
     def _slices(self) -> list[tuple[EllipsisType | slice, ...]]:
         return [
             (..., *(slice(int(o), int(o) + n) for o, n in zip(offset, self.shape, strict=True)))

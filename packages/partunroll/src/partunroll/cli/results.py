@@ -23,6 +23,7 @@ from partunroll.cli.options import (
 
 Normal = Literal["exact", "factors"]
 PatchNormal = Literal["factors", "restricted", "full", "exact"]  # exact: old, for restricted
+BlendKind = Literal["hann", "gaussian", "crop"]
 
 
 def reconstruct(
@@ -70,10 +71,30 @@ def reconstruct(
         typer.Option("--patch", metavar="N|Z Y X", help="Voxels; default: as in training."),
     ] = None,
     overlap: Annotated[
-        int | None,
-        typer.Option("--overlap", help="Voxels; default: a quarter of the patch."),
+        str | None,
+        typer.Option(
+            "--overlap", metavar="N|half", help="Voxels; default: a quarter of the patch."
+        ),
     ] = None,
+    stride: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--stride", metavar="N|Z Y X", help="Voxels between patches, instead of an overlap."
+        ),
+    ] = None,
+    blend: Annotated[
+        BlendKind,
+        typer.Option("--blend", help="Windows that overlapping patches are added with."),
+    ] = "hann",
     batch: Annotated[int, typer.Option("--batch", help="Patches at a time.")] = 2,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--max-memory",
+            metavar="8G",
+            help="What the process may hold; larger volumes stay on disk, beside the output.",
+        ),
+    ] = None,
     initial: Annotated[
         Path | None,
         typer.Option("--initial", metavar="FILE", help="Initial estimate; default: made here."),
@@ -97,10 +118,15 @@ def reconstruct(
     """Reconstruct measurements with a trained network."""
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
+    from partunroll.blended_patches import parse_overlap
+    from partunroll.memory_size import parse_memory
+    from partunroll.ranks import present_ranks
     from partunroll.reconstruct_to_file import reconstruct_to_file
     from partunroll.scan import parse_intensity
+    from partunroll.work_folder import work_path
 
-    check_outputs(output, json)
+    begun = work_path(output).is_dir()  # then its output may be there: it is finished, not refused
+    check_outputs(output, json, replaced=output if begun else None)
     with progress_bars() as bars:
         file = reconstruct_to_file(
             load_spec(operator),
@@ -117,8 +143,11 @@ def reconstruct(
             patch_normal=patch_normal,
             refresh=refresh,
             patch_shape=tuple(patch) if patch else None,
-            overlap=overlap,
+            overlap=parse_overlap(overlap),
+            stride=tuple(stride) if stride else None,
+            blend=blend,
             batch=batch,
+            max_memory=parse_memory(max_memory),
             backend=backend,
             device=device,
             command=command_line(),
@@ -127,7 +156,8 @@ def reconstruct(
             say=print_warning,
             progress=bars,
         )
-    print_result(str(file), file.as_json(), json)
+    if present_ranks().is_first:
+        print_result(str(file), file.as_json(), json)
 
 
 def evaluate(
