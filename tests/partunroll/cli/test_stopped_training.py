@@ -17,10 +17,10 @@ def test_signal_ends_the_command_with_0_and_resume_goes_on(
 ):
     original = training_step
 
-    def signalled(state, batches):
+    def signalled(state, batches, *others):
         if state.step == 1:
             os.kill(os.getpid(), which)
-        return original(state, batches)
+        return original(state, batches, *others)
 
     config, run = tmp_path / "train.yaml", tmp_path / "run"
     config.write_text(

@@ -66,7 +66,7 @@ def test_signal_in_a_step_saves_after_it(problem, rich, tmp_path, monkeypatch, w
     def signalled(state, batches, *others):
         if state.step == 5:
             os.kill(os.getpid(), which)
-        return original(state, batches)
+        return original(state, batches, *others)
 
     before = signal.getsignal(which)
     monkeypatch.setattr(training, "training_step", signalled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -13,6 +13,7 @@ from normalfit.errors import NormalfitError
 from normalfit.written_beside import written_beside
 from partunroll.checkpoint import load_checkpoint
 from partunroll.config import TrainConfig, load_config
+from partunroll.config_match import check_same_config
 from partunroll.data_store import DataStore
 from partunroll.durable_file import remove_partial_files
 from partunroll.errors import InputError, PartunrollError
@@ -29,7 +30,7 @@ from partunroll.training_state import TrainingState
 from partunroll.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -41,15 +42,6 @@ if TYPE_CHECKING:
 
 _RELATIVE_NOISE = 0.01  # our choice; it has a meaning for every operator
 _MADE, _MADE_DATA, _LAST = "made objects", "data.zarr", "last.pt"
-_FREE_KEYS = {  # they change nothing of the weights, or only when to stop
-    "num_workers",
-    "cache",
-    "tensorboard",
-    "checkpointing",
-    "checkpoints.every",
-    "checkpoints.keep_last",
-    "validation.patience",
-}
 
 
 @dataclass(frozen=True)
@@ -167,7 +159,7 @@ def open_run(
         _check_patience(resolved, data)
     if saved is not None:
         was = saved.resolved(grid_shape, is_complex=_is_complex(operators))
-        _check_same(was, resolved, output)
+        check_same_config(was, resolved, output)
         remove_partial_files(output)
     if not (output / _LAST).exists():
         check_prior_weights(resolved.network.prior)
@@ -264,27 +256,6 @@ def _make_data(
         device=config.device,
         progress=progress,
     )
-
-
-def _check_same(saved: TrainConfig, wanted: TrainConfig, output: Path) -> None:
-    old, new = (dict(_flat(config.model_dump(mode="json"))) for config in (saved, wanted))
-    changed = [k for k in old | new if old.get(k) != new.get(k) and k not in _FREE_KEYS]
-    if changed:
-        before = ", ".join(f"{key} {old.get(key)}" for key in changed)
-        after = ", ".join(f"{key} {new.get(key)}" for key in changed)
-        msg = (
-            f"config must be that of the run {output} to resume it, {before}, got {after}; "
-            "leave the config out, or start a new run"
-        )
-        raise InputError(msg)
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _write_config(
