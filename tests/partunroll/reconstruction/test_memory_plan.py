@@ -50,8 +50,8 @@ def test_the_volumes_go_to_disk_when_they_do_not_fit(plan):
 
 
 def test_normals_of_whole_volumes_leave_less_for_slabs(plan):
-    by_slabs = plan(200 * 2**20)
-    by_volumes = plan(200 * 2**20, whole_normals=True)
+    by_slabs = plan(190 * 2**20)
+    by_volumes = plan(190 * 2**20, whole_normals=True)
     assert by_volumes.on_disk
     assert by_volumes.slab_bytes < by_slabs.slab_bytes - 2 * 8 * 2**20  # of two volumes at least
     with pytest.raises(InputError, match="max_memory must be at least"):

@@ -119,7 +119,7 @@ def close(found, wanted):
         ({"refresh": 3, "stages": 1}, {"normal": "factors", "refresh": 3, "stages": 1}),
         ({"patch_normal": "exact"}, {"patch_normal": "exact"}),
         ({"patch_normal": "full"}, {"patch_normal": "full"}),
-        ({"patch_shape": (1, 8, 8)}, {"patch_shape": (1, 8, 8)}),
+        ({"patch_shape": (1, 6, 8)}, {"patch_shape": (1, 6, 8)}),
         ({"patch_shape": (6, 1, 6), "blend": "crop"}, {"patch_shape": (6, 1, 6), "blend": "crop"}),
         ({"blend": "crop", "overlap": 4}, {"blend": "crop", "overlap": 4}),
         ({"blend": "gaussian", "overlap": "half"}, {"blend": "gaussian", "overlap": "half"}),
