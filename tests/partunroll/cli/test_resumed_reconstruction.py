@@ -89,7 +89,8 @@ def run(*jobs):
 @pytest.fixture
 def on_disk_arguments(reconstruct_arguments, project):
     initial = project / "data.zarr/samples/a/initial_estimate"
-    options = ["--max-memory", "1G", "--patch", "8", "--batch", "4"]
+    # more than this process holds after other tests: it counts, with what it held before
+    options = ["--max-memory", "64G", "--patch", "8", "--batch", "4"]
     return lambda output: [*reconstruct_arguments(output, initial=initial), *options]
 
 

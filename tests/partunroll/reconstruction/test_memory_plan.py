@@ -34,7 +34,9 @@ def plan(monkeypatch):
     windows = overlapping_windows(operator.domain.shape, 32)
     network = UnrolledConfig(prior=PriorConfig(dim=3, widths=(8, 8, 8, 8)))
     options = {"batch": 2, "refresh": 1}
-    return lambda nbytes: plan_memory(nbytes, operator, windows, network, None, **options)
+    return lambda nbytes, **more: plan_memory(
+        nbytes, operator, windows, network, None, **options, **more
+    )
 
 
 def test_the_volumes_go_to_disk_when_they_do_not_fit(plan):
@@ -45,6 +47,15 @@ def test_the_volumes_go_to_disk_when_they_do_not_fit(plan):
     assert little.on_disk
     assert 1 <= little.planes < more.planes < 128
     assert 0 < little.slab_bytes < more.slab_bytes < 5 * volumes
+
+
+def test_normals_of_whole_volumes_leave_less_for_slabs(plan):
+    by_slabs = plan(190 * 2**20)
+    by_volumes = plan(190 * 2**20, whole_normals=True)
+    assert by_volumes.on_disk
+    assert by_volumes.slab_bytes < by_slabs.slab_bytes - 2 * 8 * 2**20  # of two volumes at least
+    with pytest.raises(InputError, match="max_memory must be at least"):
+        plan(140 * 2**20, whole_normals=True)
 
 
 def test_too_little_is_refused_naming_what_is_needed(plan):

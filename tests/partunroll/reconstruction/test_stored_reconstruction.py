@@ -80,11 +80,13 @@ class Scan:
     def in_memory(self, **options):
         return reconstruct(
             self.network, self.operator, self.y, self.factors, self.norm, self.x0,
-            patch_shape=6, **options,
+            **{"patch_shape": 6, **options},
         )  # fmt: skip
 
     def on_disk(self, folder, *, factors=None, identity=None, blend="hann", **options):
-        windows = overlapping_windows(SHAPE, 6, options.pop("overlap", None), blend=blend)
+        windows = overlapping_windows(
+            SHAPE, options.pop("patch_shape", 6), options.pop("overlap", None), blend=blend
+        )
         with opened(folder, identity or {"of": "test"}, SHAPE, np.dtype(np.float32)) as work:
             work.save("initial_estimate", self.x0)
             problem = StoredProblem(
@@ -117,6 +119,8 @@ def close(found, wanted):
         ({"refresh": 3, "stages": 1}, {"normal": "factors", "refresh": 3, "stages": 1}),
         ({"patch_normal": "exact"}, {"patch_normal": "exact"}),
         ({"patch_normal": "full"}, {"patch_normal": "full"}),
+        ({"patch_shape": (1, 6, 8)}, {"patch_shape": (1, 6, 8)}),
+        ({"patch_shape": (6, 1, 6), "blend": "crop"}, {"patch_shape": (6, 1, 6), "blend": "crop"}),
         ({"blend": "crop", "overlap": 4}, {"blend": "crop", "overlap": 4}),
         ({"blend": "gaussian", "overlap": "half"}, {"blend": "gaussian", "overlap": "half"}),
     ],

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normalfit.grid import Patch
+from partunroll.blended_patches import overlapping_windows
 from partunroll.errors import InputError
 from partunroll.tiling import tile
 from partunroll.windows import Blend, BlendWindows
@@ -162,3 +163,15 @@ def test_one_patch_as_large_as_the_grid_has_the_window_one():
     windows = BlendWindows((6, 5), (6, 5), (6, 5))
     assert windows.patches == (Patch.whole((6, 5)),)
     assert (windows.window(windows.patches[0]) == 1).all()
+
+
+@pytest.mark.parametrize("choice", [{}, {"overlap": "half"}, {"overlap": 3}, {"stride": 6}])
+@pytest.mark.parametrize("blend", ["hann", "gaussian", "crop"])
+def test_slices_overlap_within_themselves_only(choice, blend):
+    windows = overlapping_windows((3, 20, 16), (1, 8, 12), **choice, blend=blend)
+    assert sorted({patch.offset[0] for patch in windows.patches}) == [0, 1, 2]
+    assert len({patch.offset[1] for patch in windows.patches}) > 2
+    total = torch.zeros(windows.shape)
+    for patch in windows.patches:
+        patch.extract(total).add_(windows.window(patch))
+    torch.testing.assert_close(total, torch.ones(windows.shape))
