@@ -84,3 +84,16 @@ def test_a_system_that_says_no_is_told_from_a_failure(tmp_path, monkeypatch):
 
 def test_long_names_fit(tmp_path):
     assert len(aside(tmp_path / ("ä" * 127)).name) < 60
+
+
+def test_another_process_that_recovers_faster_is_no_failure(tmp_path, monkeypatch):
+    target = tmp_path / "target"
+    aside(target).write_text("old")
+
+    def faster(source, destination, flag):
+        source.rename(destination)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(exchange, "_renamed", faster)
+    recover(target)
+    assert target.read_text() == "old"

@@ -8,12 +8,14 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from normalfit.errors import FactorFileError
 from normalfit.factor_file import load_factors, open_factors, save_factors, validate
 from normalfit.factor_file.manifest import MANIFEST, write_manifest
 from normalfit.factor_file.summary import summary
+from normalfit.factors import Factors
 from normalfit.specs import load_spec
 
 FLIPS = 200
@@ -86,14 +88,11 @@ def test_every_flipped_bit_is_reported(path, place):
     file = path / place
     sound = file.read_bytes()
     bits = np.random.default_rng(list(place.encode())).integers(8 * len(sound), size=FLIPS)
-    for flip, bit in enumerate(bits):
+    for bit in bits:
         damaged = bytearray(sound)
         damaged[bit // 8] ^= 1 << bit % 8
         file.write_bytes(damaged)
-        if flip % 10:  # the rest costs most of the time and hardly differs
-            assert place in places(validate(path, deep=True).problems)
-        else:
-            assert_reported_and_survived(path, place)
+        assert_reported_and_survived(path, place)
     file.write_bytes(sound)
     assert validate(path, deep=True).is_sound
 
@@ -148,13 +147,24 @@ def test_kernels_that_are_not_hermitian_though_the_header_says_so(path):
     assert "must be Hermitian as the header says" in text
 
 
+def test_kernels_that_are_hermitian_though_the_header_denies_it(tmp_path, make_factors, metadata):
+    factors = make_factors((4, 5), diagonals="")
+    both = factors.symmetrized().kernel.values
+    kernel = dataclasses.replace(factors.kernel, values=both[:1] + both[1:])
+    known = dataclasses.replace(metadata, voxel_mm=None)
+    path = save_factors(tmp_path / "f.zarr", Factors(kernel), known).path
+    text = (path / "zarr.json").read_text()
+    assert '"hermitian": true' in text
+    (path / "zarr.json").write_text(text.replace('"hermitian": true', '"hermitian": false'))
+    write_manifest(path)
+    ((place, problem),) = validate(path, deep=True).problems
+    assert place == "kernel"
+    assert "must be other than Hermitian as the header says" in problem
+
+
 @pytest.mark.parametrize("ends", ["linear", "periodic"])
 @pytest.mark.parametrize("shape", [(70, 5), (6, 67), (5, 4, 6)])
 def test_hermitian_kernels_are_known_as_such(tmp_path, make_factors, metadata, ends, shape):
-    import torch
-
-    from normalfit.factors import Factors
-
     factors = make_factors(shape, boundary=ends, dtype=torch.complex128, terms=2)
     hermitian = Factors(factors.symmetrized().kernel, None)
     averaged = type(hermitian.kernel)(
