@@ -31,15 +31,15 @@ from normalfit.factor_file import open_factors
 from normalfit.fit_to_file import fit_to_file
 from normalfit.model import Model
 from normalfit.specs import load_spec
-from partunroll.checkpoint import load_checkpoint
-from partunroll.data_store import DataStore
-from partunroll.demo_commands import TEST_SERIES, TRAIN_SERIES
-from partunroll.demo_scans import ConeBeamScan
-from partunroll.demo_settings import STANDARD, DemoSettings
-from partunroll.object_sources import MadeObjects
-from partunroll.reconstruction import reconstruct
-from partunroll.simulation import simulate
-from partunroll.training import train
+from partunroll.demo.demo_commands import TEST_SERIES, TRAIN_SERIES
+from partunroll.demo.demo_scans import ConeBeamScan
+from partunroll.demo.demo_settings import STANDARD, DemoSettings
+from partunroll.measurements.simulation import simulate
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.objects.object_sources import MadeObjects
+from partunroll.reconstruction.two_stages import reconstruct
+from partunroll.store.data_store import DataStore
+from partunroll.training.patch_training import train
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -2,7 +2,7 @@
 
     uv run benchmarks/data_step_is_free.py [--quick]
 
-Seconds per training step (forward, backward, optimizer; `partunroll.training.training_step`) of
+Seconds per training step (forward, backward, optimizer; `training_step`) of
 one network on one patch of a cone beam, with five data steps: none (K calls of the prior),
 factors with one term, factors of the default model (two-sided, three terms: what it takes of a
 cone beam with 64 probes, see docs/results.md), the exact A*A restricted to the patch, and
@@ -36,11 +36,11 @@ from normalfit.lag_kernel import LagKernel
 from normalfit.restriction import restrict_batch
 from normalfit.specs import spec_from_document
 from normalfit.spectral_norm import spectral_norm
-from partunroll.config import TrainConfig
-from partunroll.network import UnrolledNetwork
-from partunroll.patch_batch import PatchBatch, RestrictedNormals
-from partunroll.training import training_step
-from partunroll.training_state import TrainingState
+from partunroll.configuration.train_config import TrainConfig
+from partunroll.network.networks import UnrolledNetwork
+from partunroll.patches.patch_batch import PatchBatch, RestrictedNormals
+from partunroll.training.patch_training import training_step
+from partunroll.training.training_state import TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

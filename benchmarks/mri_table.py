@@ -33,16 +33,16 @@ from measurement import RESULTS, Claim, conclude, write_json
 from normalfit.factor_file import open_factors
 from normalfit.fit_to_file import fit_to_file
 from normalfit.specs import load_spec
-from partunroll.baselines import cg_reconstruction, total_variation, zero_filled
-from partunroll.checkpoint import load_checkpoint
-from partunroll.config import load_config
-from partunroll.data_store import DataStore
-from partunroll.image_metrics import Comparison
-from partunroll.noise import RelativeNoise
-from partunroll.object_sources import MadeObjects
-from partunroll.reconstruction import reconstruct
-from partunroll.simulation import simulate
-from partunroll.training import train
+from partunroll.baselines.iterative import cg_reconstruction, total_variation, zero_filled
+from partunroll.configuration.train_config import load_config
+from partunroll.measurements.noise import RelativeNoise
+from partunroll.measurements.simulation import simulate
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.objects.object_sources import MadeObjects
+from partunroll.reconstruction.two_stages import reconstruct
+from partunroll.store.data_store import DataStore
+from partunroll.training.patch_training import train
+from partunroll.volumes.image_metrics import Comparison
 
 NUM_COILS, ACCELERATIONS, NOISE = 12, (5, 10), 0.02
 # proximal steps: gradient steps gained 1 dB where these gained 3

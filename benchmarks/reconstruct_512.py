@@ -29,14 +29,14 @@ from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
 from normalfit.specs import spec_from_document
 from normalfit.spectral_norm import SpectralNorm, spectral_norm
-from partunroll.checkpoint import Checkpoint, TrainedOperator, save_checkpoint
-from partunroll.config import PriorConfig, UnrolledConfig
+from partunroll.configuration.train_config import PriorConfig, UnrolledConfig
 from partunroll.memory_size import parse_memory, resident_bytes, shown
-from partunroll.network import build_network
-from partunroll.reconstruct_to_file import reconstruct_to_file
+from partunroll.network.checkpoint import Checkpoint, TrainedOperator, save_checkpoint
+from partunroll.network.networks import build_network
+from partunroll.reconstruction.reconstruct_to_file import reconstruct_to_file
 
 if TYPE_CHECKING:
-    from partunroll.reconstruction_file import ReconstructionFile
+    from partunroll.reconstruction.reconstruction_file import ReconstructionFile
 
 WARM_UP_SIZE = 32
 VOLUMES = 15  # allowed beyond what is held; in memory, volumes and factors take about 17

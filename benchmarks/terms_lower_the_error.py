@@ -38,9 +38,9 @@ from normalfit.probes import ProbeSet, collect_responses, generator
 from normalfit.random_patch import random_patch
 from normalfit.restriction import restrict
 from normalfit.specs import spec_from_document
-from partunroll.array_file import read_array
-from partunroll.resampling import resample, scale_to_unit
-from partunroll.volume_file import VOLUME_KEYS
+from partunroll.volumes.array_file import read_array
+from partunroll.volumes.resampling import resample, scale_to_unit
+from partunroll.volumes.volume_file import VOLUME_KEYS
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -9,11 +9,11 @@ import pytest
 
 import normalfit.cli
 import partunroll.cli
-from partunroll.demo import run_demo
-from partunroll.demo_scans import ConeBeamScan, MRIScan
-from partunroll.demo_settings import QUICK
+from partunroll.demo.chain import run_demo
+from partunroll.demo.demo_scans import ConeBeamScan, MRIScan
+from partunroll.demo.demo_settings import QUICK
 from partunroll.errors import PartunrollError
-from partunroll.reconstruction_file import open_reconstruction
+from partunroll.reconstruction.reconstruction_file import open_reconstruction
 
 SIZES = {"num_voxels": 16, "train": 2, "test": 2, "steps": 2, "probes": 2, "validate_every": 1}
 TINY = {

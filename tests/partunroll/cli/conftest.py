@@ -12,10 +12,10 @@ from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
 from normalfit.specs import load_spec
 from normalfit.spectral_norm import SpectralNorm
-from partunroll.checkpoint import Checkpoint, TrainedOperator, save_checkpoint
 from partunroll.cli import main
-from partunroll.config import PriorConfig, UnrolledConfig
-from partunroll.network import build_network
+from partunroll.configuration.train_config import PriorConfig, UnrolledConfig
+from partunroll.network.checkpoint import Checkpoint, TrainedOperator, save_checkpoint
+from partunroll.network.networks import build_network
 
 SHAPE = (24, 20)
 

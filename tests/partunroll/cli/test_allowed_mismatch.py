@@ -12,8 +12,8 @@ from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
 from normalfit.specs import load_spec
 from normalfit.spectral_norm import SpectralNorm
-from partunroll.checkpoint import load_checkpoint, save_checkpoint
-from partunroll.reconstruction_file import open_reconstruction
+from partunroll.network.checkpoint import load_checkpoint, save_checkpoint
+from partunroll.reconstruction.reconstruction_file import open_reconstruction
 
 CHANGES = {
     "fingerprint": {"fingerprint": "ab" * 32},

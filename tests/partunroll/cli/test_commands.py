@@ -8,11 +8,11 @@ import pytest
 import zarr
 
 from normalfit.specs import load_spec
-from partunroll.checkpoint import load_checkpoint, save_checkpoint
 from partunroll.cli.list_options import repeat_list_options
-from partunroll.data_store import DataStore
 from partunroll.errors import InputError
-from partunroll.reconstruction_file import open_reconstruction
+from partunroll.network.checkpoint import load_checkpoint, save_checkpoint
+from partunroll.reconstruction.reconstruction_file import open_reconstruction
+from partunroll.store.data_store import DataStore
 
 SHAPE = (24, 20)
 
@@ -164,7 +164,7 @@ def test_reconstruct_takes_method_and_window_of_the_training_unless_given(
         msg = f"scan asked for {method}, {window}"
         raise InputError(msg)
 
-    monkeypatch.setattr("partunroll.reconstruction_job.load_scan", stop)
+    monkeypatch.setattr("partunroll.reconstruction.reconstruction_job.load_scan", stop)
     arguments = reconstruct_arguments(tmp_path / "recon.zarr", checkpoint=tmp_path / "fdk.pt")
     _, _, error = cli(*arguments, *options)
     assert error == f"error: scan asked for {expected[0]}, {expected[1]}\n"
@@ -201,7 +201,7 @@ def test_interruption_is_quiet(cli, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("partunroll.evaluation.evaluate", interrupted)
+    monkeypatch.setattr("partunroll.reconstruction.evaluation.evaluate", interrupted)
     code, out, err = cli("evaluate", "--reconstruction", "x", "--reference", "y")
     assert (code, out, err) == (130, "", "")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from normalfit.specs import load_spec
-from partunroll.checkpoint import load_checkpoint, save_checkpoint
+from partunroll.network.checkpoint import load_checkpoint, save_checkpoint
 
 SHAPE = (24, 20)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tests.partunroll.cli.conftest import call
 
-from partunroll.memory_plan import MemoryPlan
-from partunroll.reconstruction_file import open_reconstruction
-from partunroll.work_folder import work_path
+from partunroll.reconstruction.memory_plan import MemoryPlan
+from partunroll.reconstruction.reconstruction_file import open_reconstruction
+from partunroll.reconstruction.work_folder import work_path
 
 KILLS = 3  # of either way; 10 passed when this was written, and take a minute
 VOLUMES = ("reconstruction", "stage1", "initial_estimate")
@@ -20,13 +20,14 @@ VOLUMES = ("reconstruction", "stage1", "initial_estimate")
 DRIVER = """
 import json, os, signal, socket, sys
 import deepinv.models, torch.distributed
-from partunroll import data_store_header, reconstruct_to_file
-from partunroll import reconstruction_file, reconstruction_job
+from partunroll.reconstruction import reconstruct_to_file
+from partunroll.store import data_store_header
+from partunroll.reconstruction import reconstruction_file, reconstruction_job
 from partunroll.cli import main
-from partunroll.memory_plan import MemoryPlan
-from partunroll.prior import DRUNetPrior
-from partunroll.stored_volume import PlaneWriter
-from partunroll.work_folder import WorkFolder
+from partunroll.reconstruction.memory_plan import MemoryPlan
+from partunroll.network.prior import DRUNetPrior
+from partunroll.store.stored_volume import PlaneWriter
+from partunroll.reconstruction.work_folder import WorkFolder
 
 data_store_header.VOLUME_CHUNK = data_store_header.IMAGE_CHUNK = 4
 
@@ -140,7 +141,9 @@ def same_volumes(a, b, *, exactly=True):
 @pytest.fixture
 def on_disk(monkeypatch):
     plan = MemoryPlan(on_disk=True, planes=24, slab_bytes=2**27)
-    monkeypatch.setattr("partunroll.reconstruction_job.plan_memory", lambda *_, **__: plan)
+    monkeypatch.setattr(
+        "partunroll.reconstruction.reconstruction_job.plan_memory", lambda *_, **__: plan
+    )
 
 
 def test_the_file_says_where_the_volumes_were(on_disk, on_disk_arguments, cli, tmp_path):
@@ -160,7 +163,7 @@ def test_an_output_in_its_place_is_the_end_of_what_was_begun(
     """Killed between the renaming of the output and the deletion of the work folder."""
     output = tmp_path / "recon.zarr"
     with monkeypatch.context() as patch:
-        patch.setattr("partunroll.work_folder.WorkFolder.clear", lambda _: None)
+        patch.setattr("partunroll.reconstruction.work_folder.WorkFolder.clear", lambda _: None)
         assert cli(*on_disk_arguments(output))[0] == 0
     assert work_path(output).is_dir()
     assert "must be of the same reconstruction" in refused(
@@ -176,7 +179,7 @@ def test_a_foreign_output_beside_what_was_begun_is_refused(
 ):
     output = tmp_path / "recon.zarr"
     with monkeypatch.context() as patch:
-        patch.setattr("partunroll.work_folder.WorkFolder.finish", stopped)
+        patch.setattr("partunroll.reconstruction.work_folder.WorkFolder.finish", stopped)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             call(*on_disk_arguments(output))
     output.mkdir()

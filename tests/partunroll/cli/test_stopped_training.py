@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from partunroll import training
-from partunroll.checkpoint import load_checkpoint
-from partunroll.training_step import training_step
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.training import patch_training as training
+from partunroll.training.training_step import training_step
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])

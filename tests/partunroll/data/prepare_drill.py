@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from normalfit.specs import spec_from_document
-from partunroll.preparation import prepare
+from partunroll.measurements.preparation import prepare
 
 SAMPLES, KILLS, SIDE = 4, 6, 128
 CONE = {"kind": "cone_beam", "voxel_mm": 1.0, "detector_shape": [64, 64], "num_views": 8}

@@ -7,7 +7,7 @@ import tifffile
 import zarr
 
 from partunroll.errors import InputError
-from partunroll.volume_file import read_measurements, read_volume
+from partunroll.volumes.volume_file import read_measurements, read_volume
 
 VOLUME = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 

@@ -10,11 +10,11 @@ import zarr
 
 from normalfit.errors import InputError as NormalfitInputError
 from normalfit.grid import Patch
-from partunroll.data_store import DataStore, SampleInfo, create_store
-from partunroll.data_store_arrays import CheckedArray, write_array
-from partunroll.data_store_header import SAMPLE_ARRAYS
 from partunroll.errors import DataStoreError, InputError
-from partunroll.volume_file import read_measurements, read_volume
+from partunroll.store.data_store import DataStore, SampleInfo, create_store
+from partunroll.store.data_store_arrays import CheckedArray, write_array
+from partunroll.store.data_store_header import SAMPLE_ARRAYS
+from partunroll.volumes.volume_file import read_measurements, read_volume
 
 SHAPE = (40, 33, 65)  # several chunks along each axis, the last ones cut
 VIEWS = (3, 8, 9)

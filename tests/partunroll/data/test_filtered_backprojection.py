@@ -10,9 +10,9 @@ from normalfit.operators.cone_geometry import ConeGeometry
 from normalfit.operators.parallel_beam import ParallelBeam
 from normalfit.operators.parallel_geometry import ParallelGeometry
 from partunroll.errors import InputError
-from partunroll.fbp import fbp
-from partunroll.fdk import fdk
-from partunroll.ramp_filter import WINDOWS, filter_rows, ramp_response
+from partunroll.initial.fbp import fbp
+from partunroll.initial.fdk import fdk
+from partunroll.initial.ramp_filter import WINDOWS, filter_rows, ramp_response
 
 CENTRE = np.array([5.0, -8.0, 3.0])  # x, y, z
 RADIUS = 14.0
@@ -205,7 +205,7 @@ def test_slabs_and_batches_change_nothing(monkeypatch):
     y = torch.stack([_cone_projections(CIRCLE), torch.zeros(CIRCLE.num_views, 90, 96)])
     operator = ConeBeam(small, CIRCLE, "numba")
     both = fdk(operator, y)
-    monkeypatch.setattr("partunroll.fdk.SLAB_VOXELS", 300)
+    monkeypatch.setattr("partunroll.initial.fdk.SLAB_VOXELS", 300)
     torch.testing.assert_close(fdk(operator, y[0]), both[0])
     assert both[1].abs().max() == 0.0
 

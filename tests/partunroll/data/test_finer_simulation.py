@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from partunroll.errors import InputError
-from partunroll.finer_simulation import block_mean, finer_simulation
-from partunroll.made_objects import made_object
+from partunroll.measurements.finer_simulation import block_mean, finer_simulation
+from partunroll.objects.made_objects import made_object
 
 
 @pytest.mark.parametrize("kind", ["cone_spec", "parallel_spec"])

@@ -8,9 +8,9 @@ from normalfit.grid import Grid
 from normalfit.linear_operator import FunctionOperator
 from normalfit.specs import spec_from_document
 from partunroll.errors import InputError
-from partunroll.fbp import fbp
-from partunroll.fdk import fdk
-from partunroll.initial_estimate import (
+from partunroll.initial.fbp import fbp
+from partunroll.initial.fdk import fdk
+from partunroll.initial.initial_estimate import (
     estimate_method,
     initial_estimate,
     least_squares_estimate,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from partunroll.errors import InputError
-from partunroll.line_integrals import line_integrals
+from partunroll.measurements.line_integrals import line_integrals
 
 SHAPE = (3, 12, 15)
 

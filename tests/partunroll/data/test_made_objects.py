@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from partunroll.errors import InputError
-from partunroll.finer_simulation import block_mean
-from partunroll.made_objects import FAMILIES, made_object
-from partunroll.made_shapes import Block, Canvas, Ellipsoid, Rod
+from partunroll.measurements.finer_simulation import block_mean
+from partunroll.objects.made_objects import FAMILIES, made_object
+from partunroll.objects.made_shapes import Block, Canvas, Ellipsoid, Rod
 
 SEEDS = range(12)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from partunroll.errors import InputError
-from partunroll.noise import PhotonNoise, RelativeNoise, noise_model
+from partunroll.measurements.noise import PhotonNoise, RelativeNoise, noise_model
 
 LINES = np.full((50, 40, 40), 12.0, dtype=np.float32)
 

@@ -8,9 +8,9 @@ from normalfit.errors import InputError as NormalfitInputError
 from normalfit.errors import NormalfitError
 from normalfit.specs import load_spec, spec_from_document
 from partunroll.cli import app
-from partunroll.data_store import DataStore, SampleInfo, create_store
 from partunroll.errors import InputError, PartunrollError
-from partunroll.operator_export import export_operators
+from partunroll.store.data_store import DataStore, SampleInfo, create_store
+from partunroll.store.operator_export import export_operators
 
 
 @pytest.fixture

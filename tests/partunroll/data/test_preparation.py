@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from partunroll.data_store import DataStore
 from partunroll.errors import InputError
-from partunroll.made_objects import made_object
-from partunroll.preparation import prepare
+from partunroll.measurements.preparation import prepare
+from partunroll.objects.made_objects import made_object
+from partunroll.store.data_store import DataStore
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from partunroll import prepared_samples
-from partunroll.data_store import DataStore
 from partunroll.errors import DataStoreError, InputError
-from partunroll.made_objects import made_object
-from partunroll.preparation import prepare
+from partunroll.measurements import prepared_samples
+from partunroll.measurements.preparation import prepare
+from partunroll.objects.made_objects import made_object
+from partunroll.store.data_store import DataStore
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from normalfit.grid import Grid
 from normalfit.operators.cone_beam import ConeBeam
 from normalfit.operators.cone_geometry import ConeGeometry
 from partunroll.cli import app
-from partunroll.data_store import DataStore
 from partunroll.errors import InputError, PartunrollError
-from partunroll.made_objects import made_object
-from partunroll.walnut_preparation import WalnutChoice, prepare_walnut
+from partunroll.measurements.walnut_preparation import WalnutChoice, prepare_walnut
+from partunroll.objects.made_objects import made_object
+from partunroll.store.data_store import DataStore
 
 SIDE, ROWS, COLUMNS, ANGLES = 21, 48, 36, 24  # 501, 972, 768 and 1200 in the collection
 ATTENUATION = 0.5  # 1/mm, so that these 2 mm attenuate as a walnut does

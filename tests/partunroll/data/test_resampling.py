@@ -5,7 +5,7 @@ import pytest
 
 from normalfit.grid import Grid
 from partunroll.errors import InputError
-from partunroll.resampling import cylinder_mask, resample, scale_to_unit
+from partunroll.volumes.resampling import cylinder_mask, resample, scale_to_unit
 
 CUBE = Grid((16, 16, 16), (1.0, 1.0, 1.0))
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from partunroll.data_store import DataStore
 from partunroll.errors import InputError
-from partunroll.initial_estimate import initial_estimate
-from partunroll.made_objects import made_object
-from partunroll.noise import PhotonNoise, RelativeNoise
-from partunroll.object_sources import MadeObjects, safe_name
-from partunroll.simulation import simulate
+from partunroll.initial.initial_estimate import initial_estimate
+from partunroll.measurements.noise import PhotonNoise, RelativeNoise
+from partunroll.measurements.simulation import simulate
+from partunroll.objects.made_objects import made_object
+from partunroll.objects.object_sources import MadeObjects, safe_name
+from partunroll.store.data_store import DataStore
 
 
 def _read(store, sample, array):

@@ -5,9 +5,9 @@ import yaml
 
 from normalfit.fit_to_file import fit_to_file
 from normalfit.specs import load_spec
-from partunroll.noise import RelativeNoise
-from partunroll.object_sources import MadeObjects
-from partunroll.simulation import simulate
+from partunroll.measurements.noise import RelativeNoise
+from partunroll.measurements.simulation import simulate
+from partunroll.objects.object_sources import MadeObjects
 
 DOCUMENT = {
     "kind": "multicoil_mri",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from partunroll.cli import main
-from partunroll.data_store import DataStore
+from partunroll.store.data_store import DataStore
 
 
 @pytest.fixture

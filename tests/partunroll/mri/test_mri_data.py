@@ -10,18 +10,18 @@ from normalfit.grid import Grid
 from normalfit.mri.birdcage import birdcage_maps
 from normalfit.operators.multicoil_mri import MulticoilMRI
 from normalfit.specs import load_spec
-from partunroll.array_file import read_array
-from partunroll.coils_to_file import (
+from partunroll.errors import InputError
+from partunroll.measurements.coils_to_file import (
     coil_maps_to_file,
     compressed_to_file,
     sampling_mask_to_file,
 )
-from partunroll.data_store import DataStore
-from partunroll.errors import InputError
-from partunroll.finer_simulation import finer_simulation
-from partunroll.preparation import prepare
-from partunroll.smooth_phase import smooth_phase
-from partunroll.undersampling import undersample
+from partunroll.measurements.finer_simulation import finer_simulation
+from partunroll.measurements.preparation import prepare
+from partunroll.measurements.undersampling import undersample
+from partunroll.objects.smooth_phase import smooth_phase
+from partunroll.store.data_store import DataStore
+from partunroll.volumes.array_file import read_array
 
 
 def built(path) -> MulticoilMRI:

@@ -13,18 +13,18 @@ from normalfit.grid import Grid, Patch
 from normalfit.operators.inpainting import Inpainting
 from normalfit.restriction import restrict
 from normalfit.specs import load_spec
-from partunroll.baseline_to_file import baseline_to_file
-from partunroll.baselines import cg_reconstruction, total_variation, zero_filled
-from partunroll.checkpoint import load_checkpoint
-from partunroll.config import PriorConfig, load_config
-from partunroll.data_store import DataStore
+from partunroll.baselines.baseline_to_file import baseline_to_file
+from partunroll.baselines.iterative import cg_reconstruction, total_variation, zero_filled
+from partunroll.configuration.train_config import PriorConfig, load_config
 from partunroll.errors import InputError
-from partunroll.evaluation import evaluate
-from partunroll.image_metrics import Comparison
-from partunroll.patch_gradient import PatchProblem, exact_gradient, initial_gradient
-from partunroll.prior import DRUNetPrior
-from partunroll.reconstruct_to_file import reconstruct_to_file
-from partunroll.training import train
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.network.prior import DRUNetPrior
+from partunroll.patches.patch_gradient import PatchProblem, exact_gradient, initial_gradient
+from partunroll.reconstruction.evaluation import evaluate
+from partunroll.reconstruction.reconstruct_to_file import reconstruct_to_file
+from partunroll.store.data_store import DataStore
+from partunroll.training.patch_training import train
+from partunroll.volumes.image_metrics import Comparison
 
 
 def sample_of(scan, operator):

@@ -9,13 +9,13 @@ from normalfit.command_line import run
 from normalfit.errors import NormalfitError
 from normalfit.mri.birdcage import birdcage_maps
 from normalfit.operators.multicoil_mri import MulticoilMRI
-from partunroll.calgary_layout import CalgaryScan
-from partunroll.calgary_preparation import CalgaryChoice, prepare_calgary
 from partunroll.cli import app
-from partunroll.data_store import DataStore
 from partunroll.errors import InputError, PartunrollError
-from partunroll.made_objects import made_object
-from partunroll.undersampling import undersample
+from partunroll.measurements.calgary_layout import CalgaryScan
+from partunroll.measurements.calgary_preparation import CalgaryChoice, prepare_calgary
+from partunroll.measurements.undersampling import undersample
+from partunroll.objects.made_objects import made_object
+from partunroll.store.data_store import DataStore
 
 SHAPES = {"e14089s3_P53248.7": (6, 22, 20), "e14553s5_P53760.7": (6, 22, 21)}  # (x, y, z)
 COILS = 12

@@ -10,9 +10,9 @@ from normalfit.factors import Factors
 from normalfit.grid import Grid
 from normalfit.lag_kernel import LagKernel
 from normalfit.linear_operator import FunctionOperator
-from partunroll.patch_gradient import PatchProblem
-from partunroll.reconstruction import reconstruct
-from partunroll.reconstruction_file import InitialFacts, ReconstructionFacts
+from partunroll.patches.patch_gradient import PatchProblem
+from partunroll.reconstruction.reconstruction_file import InitialFacts, ReconstructionFacts
+from partunroll.reconstruction.two_stages import reconstruct
 
 SHAPE = (9, 10)
 STEP_SIZES = (0.7, 0.5, 0.9, 0.6, 0.8)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from partunroll.errors import InputError
-from partunroll.evaluation import evaluate
-from partunroll.reconstruction_file import save_reconstruction
-from partunroll.scan import INVERSE_CRIME
+from partunroll.measurements.scan import INVERSE_CRIME
+from partunroll.reconstruction.evaluation import evaluate
+from partunroll.reconstruction.reconstruction_file import save_reconstruction
 
 SHAPE = (12, 13, 14)
 

@@ -6,8 +6,8 @@ import torch
 from matplotlib.image import imread
 
 from partunroll.errors import InputError
-from partunroll.figures import Panel, _limits, _panels, plot_comparison, plot_methods
-from partunroll.panel_layout import PanelLayout
+from partunroll.volumes.figures import Panel, _limits, _panels, plot_comparison, plot_methods
+from partunroll.volumes.panel_layout import PanelLayout
 
 SHAPE = (6, 8, 10)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from partunroll.errors import InputError
-from partunroll.image_metrics import Comparison
-from partunroll.structural_similarity import structural_similarity
+from partunroll.volumes.image_metrics import Comparison
+from partunroll.volumes.structural_similarity import structural_similarity
 
 
 def volumes(shape=(13, 17, 12), noise=0.1):

@@ -8,15 +8,15 @@ from normalfit.operators.cone_beam import ConeBeam
 from normalfit.operators.cone_geometry import ConeGeometry
 from normalfit.operators.parallel_beam import ParallelBeam
 from normalfit.operators.parallel_geometry import ParallelGeometry
-from partunroll import memory_plan
-from partunroll.blended_patches import overlapping_windows
-from partunroll.config import PriorConfig, UnrolledConfig
+from partunroll.configuration.train_config import PriorConfig, UnrolledConfig
 from partunroll.errors import InputError
-from partunroll.fbp import fbp
-from partunroll.fdk import fdk
-from partunroll.initial_slabs import filtered_slabs
-from partunroll.memory_plan import plan_memory
+from partunroll.initial.fbp import fbp
+from partunroll.initial.fdk import fdk
+from partunroll.initial.initial_slabs import filtered_slabs
 from partunroll.memory_size import parse_memory, resident_bytes
+from partunroll.patches.blended_patches import overlapping_windows
+from partunroll.reconstruction import memory_plan
+from partunroll.reconstruction.memory_plan import plan_memory
 
 
 def cone(shape):

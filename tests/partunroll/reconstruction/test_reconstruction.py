@@ -5,10 +5,10 @@ import torch
 
 from normalfit.factors import Factors
 from normalfit.restriction import restrict_batch
-from partunroll.blended_patches import blend_patches, extract, overlapping_windows
-from partunroll.config import PostProcessingConfig, PriorConfig, UnrolledConfig
-from partunroll.network import build_network
-from partunroll.patch_gradient import initial_gradient
+from partunroll.configuration.train_config import PostProcessingConfig, PriorConfig, UnrolledConfig
+from partunroll.network.networks import build_network
+from partunroll.patches.blended_patches import blend_patches, extract, overlapping_windows
+from partunroll.patches.patch_gradient import initial_gradient
 
 SHAPE = (9, 10)
 STEP_SIZES = (0.7, 0.5, 0.9, 0.6, 0.8)  # of the scene's network
@@ -118,8 +118,8 @@ def test_stage_two_with_the_truth_as_context_is_the_training_computation(scene):
 
 
 def stage_two(scene, context, **options):
-    from partunroll.stage_two import refine_patches
-    from partunroll.volume_problem import VolumeProblem
+    from partunroll.reconstruction.stage_two import refine_patches
+    from partunroll.reconstruction.volume_problem import VolumeProblem
 
     problem = VolumeProblem(
         scene.operator, scene.y, scene.x0, scene.operator.norm, scene.operator.factors

@@ -7,12 +7,12 @@ import pytest
 
 from normalfit.errors import InputError
 from partunroll.errors import ReconstructionFileError
-from partunroll.reconstruction_file import (
+from partunroll.reconstruction.reconstruction_file import (
     is_reconstruction,
     open_reconstruction,
     save_reconstruction,
 )
-from partunroll.volume_file import read_volume
+from partunroll.volumes.volume_file import read_volume
 
 
 @pytest.fixture

@@ -15,14 +15,14 @@ from normalfit.operators.cone_beam import ConeBeam
 from normalfit.operators.cone_geometry import ConeGeometry
 from normalfit.slab_memory import slab_bytes
 from normalfit.spectral_norm import SpectralNorm
-from partunroll import data_store_header
-from partunroll.blended_patches import overlapping_windows
 from partunroll.errors import InputError, MismatchError
-from partunroll.patch_gradient import PatchProblem
-from partunroll.reconstruction import reconstruct
-from partunroll.stored_problem import StoredProblem
-from partunroll.stored_reconstruction import reconstruct_stored
-from partunroll.work_folder import opened
+from partunroll.patches.blended_patches import overlapping_windows
+from partunroll.patches.patch_gradient import PatchProblem
+from partunroll.reconstruction.stored_problem import StoredProblem
+from partunroll.reconstruction.stored_reconstruction import reconstruct_stored
+from partunroll.reconstruction.two_stages import reconstruct
+from partunroll.reconstruction.work_folder import opened
+from partunroll.store import data_store_header
 
 SHAPE = (17, 7, 8)
 STEPS = (0.7, 0.5, 0.9)

@@ -14,10 +14,10 @@ from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
 from normalfit.specs import OperatorSpec, spec_from_document
 from normalfit.spectral_norm import SpectralNorm
-from partunroll.config import TrainConfig
-from partunroll.data_store import SampleInfo, create_store
-from partunroll.training import train
-from partunroll.training_operator import match_factor_files
+from partunroll.configuration.train_config import TrainConfig
+from partunroll.store.data_store import SampleInfo, create_store
+from partunroll.training.patch_training import train
+from partunroll.training.training_operator import match_factor_files
 
 SHAPE = (20, 22)
 SHORT: dict[str, Any] = {"steps": 8, "validation": {"every": 4}}

@@ -6,15 +6,15 @@ import torch
 from normalfit.fit_to_file import fit_to_file
 from normalfit.grid import Patch
 from normalfit.specs import spec_from_document
-from partunroll.checkpoint import Checkpoint, load_checkpoint
-from partunroll.config import TrainConfig
+from partunroll.configuration.network_config import PriorConfig, UnrolledConfig
+from partunroll.configuration.train_config import TrainConfig
 from partunroll.errors import InputError
-from partunroll.network_config import PriorConfig, UnrolledConfig
-from partunroll.patch_batch import RestrictedNormals, ZeroPaddedNormals
-from partunroll.patch_dataset import PatchDataset
-from partunroll.patch_normal import patch_normal_kind
-from partunroll.prior import DRUNetPrior
-from partunroll.training import train
+from partunroll.network.checkpoint import Checkpoint, load_checkpoint
+from partunroll.network.prior import DRUNetPrior
+from partunroll.patches.patch_batch import RestrictedNormals, ZeroPaddedNormals
+from partunroll.patches.patch_normal import patch_normal_kind
+from partunroll.training.patch_dataset import PatchDataset
+from partunroll.training.patch_training import train
 
 CONE = {
     "kind": "cone_beam",

@@ -6,16 +6,16 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from partunroll.checkpoint import (
+from partunroll.configuration.train_config import PostProcessingConfig, PriorConfig, UnrolledConfig
+from partunroll.errors import CheckpointError, MismatchError
+from partunroll.network.checkpoint import (
     Checkpoint,
     TrainedOperator,
     _checksum,
     load_checkpoint,
     save_checkpoint,
 )
-from partunroll.config import PostProcessingConfig, PriorConfig, UnrolledConfig
-from partunroll.errors import CheckpointError, MismatchError
-from partunroll.network import build_network
+from partunroll.network.networks import build_network
 
 PRIOR = PriorConfig(dim=2, widths=(2, 2, 2, 2))
 CONFIGS = [UnrolledConfig(iterations=2, prior=PRIOR), PostProcessingConfig(prior=PRIOR)]

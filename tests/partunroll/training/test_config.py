@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from partunroll.config import PostProcessingConfig, TrainConfig, UnrolledConfig, load_config
+from partunroll.configuration.train_config import (
+    PostProcessingConfig,
+    TrainConfig,
+    UnrolledConfig,
+    load_config,
+)
 from partunroll.errors import InputError
 
 

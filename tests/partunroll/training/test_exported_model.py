@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from partunroll.checkpoint import Checkpoint, load_checkpoint
 from partunroll.errors import CheckpointError, InputError
-from partunroll.export_to_folder import export_to_folder
-from partunroll.exported_model import digest_of, load_model, load_trained
+from partunroll.network.checkpoint import Checkpoint, load_checkpoint
+from partunroll.network.export_to_folder import export_to_folder
+from partunroll.network.exported_model import digest_of, load_model, load_trained
 
 
 @pytest.fixture(scope="module")

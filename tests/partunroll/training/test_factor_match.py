@@ -12,11 +12,11 @@ from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
 from normalfit.specs import spec_from_document
 from normalfit.spectral_norm import SpectralNorm
-from partunroll.checkpoint import load_checkpoint
 from partunroll.errors import MismatchError
-from partunroll.run_log import read_log
-from partunroll.training import train
-from partunroll.training_operator import match_factor_files
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.training.patch_training import train
+from partunroll.training.run_log import read_log
+from partunroll.training.training_operator import match_factor_files
 
 SHAPE = (20, 22)
 FINGERPRINT = "ab" * 32

@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 import torch
 
-from partunroll.checkpoint import load_checkpoint
-from partunroll.run_log import read_log
-from partunroll.training import train
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.training.patch_training import train
+from partunroll.training.run_log import read_log
 
 STEPS, KILLS = 24, 6
 
@@ -19,7 +19,7 @@ STEPS, KILLS = 24, 6
 def processes():
     """Processes that need not import torch again; each is a real one, to be killed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["deepinv.models", "partunroll.training"])
+    context.set_forkserver_preload(["deepinv.models", "partunroll.training.patch_training"])
     return context
 
 

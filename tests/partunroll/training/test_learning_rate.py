@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from partunroll.config import TrainConfig, load_config
+from partunroll.configuration.losses import patch_losses
+from partunroll.configuration.train_config import TrainConfig, load_config
 from partunroll.errors import InputError
-from partunroll.learning_rate import decay, learning_rate
-from partunroll.losses import patch_losses
+from partunroll.training.learning_rate import decay, learning_rate
 
 
 def config(schedule, **values):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from partunroll.config import PostProcessingConfig, PriorConfig, UnrolledConfig
+from partunroll.configuration.train_config import PostProcessingConfig, PriorConfig, UnrolledConfig
 from partunroll.errors import InputError
-from partunroll.network import build_network
-from partunroll.prior import DRUNetPrior
+from partunroll.network.networks import build_network
+from partunroll.network.prior import DRUNetPrior
 
 
 def prior_config(dim, **values):

@@ -9,12 +9,12 @@ import torch
 from normalfit.factor_file import open_factors
 from normalfit.grid import Patch
 from normalfit.restriction import restrict
-from partunroll.data_store import DataStore, SampleInfo, create_store
 from partunroll.errors import InputError
-from partunroll.patch_batch import RestrictedNormals
-from partunroll.patch_dataset import PatchDataset
-from partunroll.patch_sampler import draw_patch
-from partunroll.patch_symmetry import PatchSymmetry
+from partunroll.patches.patch_batch import RestrictedNormals
+from partunroll.patches.patch_symmetry import PatchSymmetry
+from partunroll.store.data_store import DataStore, SampleInfo, create_store
+from partunroll.training.patch_dataset import PatchDataset
+from partunroll.training.patch_sampler import draw_patch
 
 GRID = (20, 22)
 AXES = ((), (-1,), (-2,), (-1, -2))

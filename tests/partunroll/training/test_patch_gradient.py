@@ -8,7 +8,7 @@ import torch
 from normalfit.grid import Grid, Patch
 from normalfit.linear_operator import FunctionOperator, LinearOperator
 from normalfit.specs import spec_from_document
-from partunroll.patch_gradient import PatchProblem, exact_gradient, initial_gradient
+from partunroll.patches.patch_gradient import PatchProblem, exact_gradient, initial_gradient
 
 
 def dense() -> LinearOperator:

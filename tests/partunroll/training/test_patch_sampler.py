@@ -12,22 +12,22 @@ from normalfit.grid import Patch
 from normalfit.lag_kernel import LagKernel
 from normalfit.specs import spec_from_document
 from normalfit.spectral_norm import SpectralNorm
-from partunroll.config import TrainConfig
-from partunroll.data_store import SampleInfo, create_store
-from partunroll.data_store_header import SAMPLE_ARRAYS
+from partunroll.configuration.train_config import TrainConfig
 from partunroll.errors import DataStoreError, InputError
-from partunroll.foreground import ForegroundMap
-from partunroll.patch_dataset import PatchDataset
-from partunroll.patch_sampler import (
+from partunroll.patches.patch_symmetry import PatchSymmetry
+from partunroll.store.data_store import SampleInfo, create_store
+from partunroll.store.data_store_header import SAMPLE_ARRAYS
+from partunroll.training.foreground import ForegroundMap
+from partunroll.training.patch_dataset import PatchDataset
+from partunroll.training.patch_sampler import (
     PatchSampler,
     check_rotations,
     draw_patch,
     patch_around,
     rotated_axes,
 )
-from partunroll.patch_symmetry import PatchSymmetry
-from partunroll.training import train
-from partunroll.training_operator import match_factor_files
+from partunroll.training.patch_training import train
+from partunroll.training.training_operator import match_factor_files
 
 GRID = (20, 22)
 SAMPLES = {"op": ("a", "b")}

@@ -11,10 +11,10 @@ from normalfit.grid import Patch
 from normalfit.lag_kernel import LagKernel
 from normalfit.restriction import restrict_batch
 from normalfit.specs import spec_from_document
-from partunroll.network import data_step
-from partunroll.patch_batch import PatchBatch, RestrictedNormals
-from partunroll.patch_gradient import PatchProblem
-from partunroll.patch_symmetry import PatchSymmetry, rotations
+from partunroll.network.networks import data_step
+from partunroll.patches.patch_batch import PatchBatch, RestrictedNormals
+from partunroll.patches.patch_gradient import PatchProblem
+from partunroll.patches.patch_symmetry import PatchSymmetry, rotations
 
 SHAPE, PATCH = (8, 8, 8), (5, 5, 5)
 PATCHES = (Patch((0, 1, 2), PATCH), Patch((3, 3, 0), PATCH))

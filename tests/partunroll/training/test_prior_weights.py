@@ -4,11 +4,11 @@ import pytest
 import torch
 from deepinv.models import DRUNet
 
+from partunroll.configuration.network_config import PriorConfig
 from partunroll.errors import InputError
-from partunroll.network_config import PriorConfig
-from partunroll.prior import DRUNetPrior
-from partunroll.prior_weights import load_prior_weights
-from partunroll.training import train
+from partunroll.network.prior import DRUNetPrior
+from partunroll.network.prior_weights import load_prior_weights
+from partunroll.training.patch_training import train
 
 WIDTHS = (2, 4, 4, 2)
 

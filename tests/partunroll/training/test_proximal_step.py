@@ -6,13 +6,13 @@ from pydantic import ValidationError
 
 from normalfit.grid import Grid
 from normalfit.operators.inpainting import Inpainting
-from partunroll.blended_patches import overlapping_windows
-from partunroll.config import PriorConfig, UnrolledConfig
-from partunroll.network import UnrolledNetwork, data_step
-from partunroll.patch_gradient import PatchProblem
-from partunroll.proximal_step import proximal_direction
-from partunroll.stage_one import unroll_volume
-from partunroll.volume_problem import VolumeProblem
+from partunroll.configuration.train_config import PriorConfig, UnrolledConfig
+from partunroll.network.networks import UnrolledNetwork, data_step
+from partunroll.network.proximal_step import proximal_direction
+from partunroll.patches.blended_patches import overlapping_windows
+from partunroll.patches.patch_gradient import PatchProblem
+from partunroll.reconstruction.stage_one import unroll_volume
+from partunroll.reconstruction.volume_problem import VolumeProblem
 
 
 def positive(dtype, n=6):

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from partunroll.checkpoint import load_checkpoint
 from partunroll.errors import InputError
-from partunroll.patch_dataset import PatchDataset
+from partunroll.network.checkpoint import load_checkpoint
 from partunroll.ranks import Ranks, present_ranks
-from partunroll.run_log import read_log
+from partunroll.training.patch_dataset import PatchDataset
+from partunroll.training.run_log import read_log
 
 STEPS = 6
 VALUES: dict[str, Any] = {
@@ -31,8 +31,8 @@ RUN_FILES = {"best.pt", "config.yaml", "last.pt", "log.jsonl", "provenance.json"
 SCRIPT = """
 import runpy, sys
 from pathlib import Path
-from partunroll.config import load_config
-from partunroll.training import train
+from partunroll.configuration.train_config import load_config
+from partunroll.training.patch_training import train
 if __name__ == "__main__":
     config, data, output, *factors = sys.argv[1:]
     files = [Path(path) for path in factors]

@@ -7,10 +7,10 @@ import torch
 
 from normalfit.fit_to_file import fit_to_file
 from normalfit.specs import spec_from_document
-from partunroll.checkpoint import load_checkpoint
-from partunroll.config import TrainConfig
-from partunroll.run_log import RunLog, read_log
-from partunroll.training import train
+from partunroll.configuration.train_config import TrainConfig
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.training.patch_training import train
+from partunroll.training.run_log import RunLog, read_log
 
 SHORT: dict[str, Any] = {"steps": 8, "validation": {"every": 4}}
 

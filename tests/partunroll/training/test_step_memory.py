@@ -6,7 +6,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from partunroll.held_bytes import held_bytes
-from partunroll.step_memory import MemoryLimitError, step_memory
+from partunroll.training.step_memory import MemoryLimitError, step_memory
 
 MEGA = 2**18  # floats in a MiB
 MIB = 2**20

@@ -10,17 +10,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from partunroll import training
-from partunroll.checkpoint import load_checkpoint, save_checkpoint
-from partunroll.data_store import DataStore, create_store
 from partunroll.errors import CheckpointError, InputError, MismatchError
-from partunroll.provenance import git_state
-from partunroll.run_log import read_log
-from partunroll.stop_signals import StopSignals
-from partunroll.training_operator import match_factor_files
-from partunroll.training_step import training_step
-from partunroll.training_summary import summary
-from partunroll.validation import validate
+from partunroll.network import prior as priors
+from partunroll.network.checkpoint import load_checkpoint, save_checkpoint
+from partunroll.store.data_store import DataStore, create_store
+from partunroll.training import patch_training as training
+from partunroll.training.provenance import git_state
+from partunroll.training.run_log import read_log
+from partunroll.training.stop_signals import StopSignals
+from partunroll.training.training_operator import match_factor_files
+from partunroll.training.training_step import training_step
+from partunroll.training.training_summary import summary
+from partunroll.training.validation import validate
 
 SHORT = {"steps": 8, "validation": {"every": 4}}
 RICH = {**SHORT, "ema": 0.9, "accumulation": 2, "loss": "l1"}
@@ -106,7 +107,7 @@ def test_kill_between_the_log_and_the_checkpoint_of_a_validation(
         raise KilledError
 
     run = tmp_path / "run"
-    monkeypatch.setattr("partunroll.training_state.TrainingState.save_best", killed)
+    monkeypatch.setattr("partunroll.training.training_state.TrainingState.save_best", killed)
     with pytest.raises(KilledError):
         problem.run(run, **RICH)
     (run / "best.pt.partial").write_bytes(b"half")
@@ -143,8 +144,8 @@ def test_random_numbers_of_layers_go_on_where_they_were(problem, tmp_path, monke
         prior.register_forward_hook(lambda m, i, x: torch.nn.functional.dropout(x, 0.1, m.training))
         return prior
 
-    original = __import__("partunroll.network").network.DRUNetPrior
-    monkeypatch.setattr("partunroll.network.DRUNetPrior", with_dropout)
+    original = priors.DRUNetPrior
+    monkeypatch.setattr("partunroll.network.networks.DRUNetPrior", with_dropout)
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
@@ -205,7 +206,7 @@ def test_run_goes_on_from_a_checkpoint_that_was_kept(problem, tmp_path):
 def test_checkpoint_of_version_2_is_read_and_resumed(problem, short, stopped, monkeypatch):
     old = load_checkpoint(stopped / "last.pt")
     kept = {k: v for k, v in old.training.items() if k in ("optimizer", "best", "samples", "data")}
-    monkeypatch.setattr("partunroll.checkpoint._VERSION", 2)
+    monkeypatch.setattr("partunroll.network.checkpoint._VERSION", 2)
     save_checkpoint(stopped / "last.pt", replace(old, training=kept))
     monkeypatch.undo()
     assert problem.resume(stopped).step == 8

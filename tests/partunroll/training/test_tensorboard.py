@@ -9,9 +9,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from normalfit.errors import BackendError
 from partunroll.errors import InputError
-from partunroll.run_log import read_log
-from partunroll.slice_images import slice_images
-from partunroll.tensorboard_log import TensorBoardLog
+from partunroll.training.run_log import read_log
+from partunroll.training.tensorboard_log import TensorBoardLog
+from partunroll.volumes.slice_images import slice_images
 
 SHORT = {"steps": 4, "validation": {"every": 2}, "tensorboard": True}
 

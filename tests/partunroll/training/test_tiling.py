@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normalfit.grid import Patch
-from partunroll.blended_patches import overlapping_windows
 from partunroll.errors import InputError
-from partunroll.tiling import tile
-from partunroll.windows import Blend, BlendWindows
+from partunroll.patches.blended_patches import overlapping_windows
+from partunroll.patches.tiling import tile
+from partunroll.patches.windows import Blend, BlendWindows
 
 
 @st.composite

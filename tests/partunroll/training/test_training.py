@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from partunroll.checkpoint import load_checkpoint
-from partunroll.config import load_config
-from partunroll.data_store import DataStore
-from partunroll.network import UnrolledNetwork
-from partunroll.run_log import RunLog, read_log
-from partunroll.training import train
+from partunroll.configuration.train_config import load_config
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.network.networks import UnrolledNetwork
+from partunroll.store.data_store import DataStore
+from partunroll.training.patch_training import train
+from partunroll.training.run_log import RunLog, read_log
 
 SHORT: dict[str, Any] = {"steps": 8, "validation": {"every": 4}}
 

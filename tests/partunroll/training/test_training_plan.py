@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from partunroll.checkpoint import load_checkpoint
 from partunroll.errors import InputError
-from partunroll.planned_run import planned_run
-from partunroll.run_log import read_log
-from partunroll.training import train
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.training.patch_training import train
+from partunroll.training.planned_run import planned_run
+from partunroll.training.run_log import read_log
 
 SHORT: dict[str, Any] = {"steps": 8, "validation": {"every": 4}}
 GB = 10**9
@@ -21,7 +21,7 @@ def plan_of(problem, output, **values):
 
 
 def free(monkeypatch, num_bytes):
-    monkeypatch.setattr("partunroll.plan_measurement.free_bytes", lambda device: num_bytes)
+    monkeypatch.setattr("partunroll.training.plan_measurement.free_bytes", lambda device: num_bytes)
 
 
 def timeless_log(output):

@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from normalfit.errors import BackendError, FactorFileError
-from partunroll.checkpoint import load_checkpoint
-from partunroll.data_store import DataStore, create_store
 from partunroll.errors import (
     CheckpointError,
     DataStoreError,
@@ -17,9 +15,11 @@ from partunroll.errors import (
     MismatchError,
     TrainingError,
 )
-from partunroll.network import UnrolledNetwork
-from partunroll.run_log import read_log
-from partunroll.training import train
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.network.networks import UnrolledNetwork
+from partunroll.store.data_store import DataStore, create_store
+from partunroll.training.patch_training import train
+from partunroll.training.run_log import read_log
 
 SHORT: dict[str, Any] = {"steps": 8, "validation": {"every": 4}}
 
@@ -183,7 +183,7 @@ def test_run_whose_objects_cannot_be_made_leaves_nothing(problem, tmp_path, monk
         msg = "disk must have room"
         raise InputError(msg)
 
-    monkeypatch.setattr("partunroll.run_directory.simulate", fail)
+    monkeypatch.setattr("partunroll.training.run_directory.simulate", fail)
     with pytest.raises(InputError, match="disk must have room"):
         train(problem.config(**SHORT), problem.factors, None, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from partunroll.errors import TrainingError
-from partunroll.network import UnrolledNetwork
-from partunroll.patch_dataset import PatchDataset
-from partunroll.run_log import read_log
-from partunroll.trained_on import TrainedOn
-from partunroll.training_state import TrainingState
-from partunroll.training_step import training_step
+from partunroll.network.networks import UnrolledNetwork
+from partunroll.network.trained_on import TrainedOn
+from partunroll.training.patch_dataset import PatchDataset
+from partunroll.training.run_log import read_log
+from partunroll.training.training_state import TrainingState
+from partunroll.training.training_step import training_step
 
 CPU = torch.device("cpu")
 

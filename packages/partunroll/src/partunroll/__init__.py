@@ -9,31 +9,31 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from partunroll.checkpoint import Checkpoint, load_checkpoint
-    from partunroll.config import TrainConfig, load_config
-    from partunroll.data_store import DataStore
-    from partunroll.evaluation import evaluate
-    from partunroll.image_metrics import Comparison
-    from partunroll.preparation import prepare
-    from partunroll.reconstruction import Reconstruction, reconstruct
-    from partunroll.reconstruction_file import open_reconstruction
-    from partunroll.simulation import simulate
-    from partunroll.training import train
+    from partunroll.configuration.train_config import TrainConfig, load_config
+    from partunroll.measurements.preparation import prepare
+    from partunroll.measurements.simulation import simulate
+    from partunroll.network.checkpoint import Checkpoint, load_checkpoint
+    from partunroll.reconstruction.evaluation import evaluate
+    from partunroll.reconstruction.reconstruction_file import open_reconstruction
+    from partunroll.reconstruction.two_stages import Reconstruction, reconstruct
+    from partunroll.store.data_store import DataStore
+    from partunroll.training.patch_training import train
+    from partunroll.volumes.image_metrics import Comparison
 
 _MODULES = {
-    "Checkpoint": "checkpoint",
-    "Comparison": "image_metrics",
-    "DataStore": "data_store",
-    "Reconstruction": "reconstruction",
-    "TrainConfig": "config",
-    "evaluate": "evaluation",
-    "load_checkpoint": "checkpoint",
-    "load_config": "config",
-    "open_reconstruction": "reconstruction_file",
-    "prepare": "preparation",
-    "reconstruct": "reconstruction",
-    "simulate": "simulation",
-    "train": "training",
+    "Checkpoint": "network.checkpoint",
+    "Comparison": "volumes.image_metrics",
+    "DataStore": "store.data_store",
+    "Reconstruction": "reconstruction.two_stages",
+    "TrainConfig": "configuration.train_config",
+    "evaluate": "reconstruction.evaluation",
+    "load_checkpoint": "network.checkpoint",
+    "load_config": "configuration.train_config",
+    "open_reconstruction": "reconstruction.reconstruction_file",
+    "prepare": "measurements.preparation",
+    "reconstruct": "reconstruction.two_stages",
+    "simulate": "measurements.simulation",
+    "train": "training.patch_training",
 }
 
 __all__ = [

@@ -95,10 +95,10 @@ def simulate(
 ) -> None:
     """Simulate measurements of volumes, or of made objects, and write a data store."""
     from normalfit.progress_bar import progress_bars
-    from partunroll.noise import noise_model
-    from partunroll.object_choice import choose_objects, choose_validation
-    from partunroll.operator_files import load_operators
-    from partunroll.simulation import simulate as simulate_data
+    from partunroll.measurements.noise import noise_model
+    from partunroll.measurements.operator_files import load_operators
+    from partunroll.measurements.simulation import simulate as simulate_data
+    from partunroll.objects.object_choice import choose_objects, choose_validation
 
     check_outputs(output, json)
     with progress_bars() as bars:
@@ -161,8 +161,8 @@ def prepare(
     """Put measured data, with references where there are some, into a data store."""
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
-    from partunroll.object_sources import safe_name
-    from partunroll.preparation import prepare as prepare_data
+    from partunroll.measurements.preparation import prepare as prepare_data
+    from partunroll.objects.object_sources import safe_name
 
     check_outputs(output, json)
     with progress_bars() as bars:
@@ -192,7 +192,7 @@ def line_integrals(
     output: OutputOption,
 ) -> None:
     """Turn raw detector counts into line integrals, a new .npy or .zarr."""
-    from partunroll.line_integrals_to_file import line_integrals_to_file
+    from partunroll.measurements.line_integrals_to_file import line_integrals_to_file
 
     print_result(str(line_integrals_to_file(scan, output)))
 
@@ -217,7 +217,7 @@ def initial(
 ) -> None:
     """Make an initial estimate of measurements, a new .npy or .zarr."""
     from normalfit.specs import load_spec
-    from partunroll.estimate_to_file import estimate_to_file
+    from partunroll.baselines.estimate_to_file import estimate_to_file
 
     check_outputs(output, json)
     summary = estimate_to_file(

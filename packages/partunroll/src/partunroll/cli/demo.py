@@ -26,7 +26,7 @@ def demo(
 ) -> None:
     """Do everything once on made objects and compare methods in one table."""
     from normalfit.progress_bar import progress_bars
-    from partunroll.demo import run_demo
+    from partunroll.demo.chain import run_demo
 
     with progress_bars() as bars:
         report = run_demo(

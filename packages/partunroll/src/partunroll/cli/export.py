@@ -20,7 +20,7 @@ def export(
     json: JsonOption = None,
 ) -> None:
     """Write a trained network as safetensors with its configuration and a model card."""
-    from partunroll.export_to_folder import export_to_folder
+    from partunroll.network.export_to_folder import export_to_folder
 
     check_outputs(output, json)
     model = export_to_folder(source, output)

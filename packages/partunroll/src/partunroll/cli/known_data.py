@@ -82,8 +82,8 @@ def prepare_walnut(
 ) -> None:
     """Put the Walnut-CBCT collection (Der Sarkissian et al. 2019) into a data store."""
     from normalfit.progress_bar import progress_bars
-    from partunroll.walnut_preparation import WalnutChoice
-    from partunroll.walnut_preparation import prepare_walnut as prepare
+    from partunroll.measurements.walnut_preparation import WalnutChoice
+    from partunroll.measurements.walnut_preparation import prepare_walnut as prepare
 
     check_outputs(output, json)
     choice = WalnutChoice(
@@ -143,8 +143,8 @@ def prepare_calgary(
 ) -> None:
     """Put Calgary-Campinas multi-coil raw data into a data store, undersampled."""
     from normalfit.progress_bar import progress_bars
-    from partunroll.calgary_preparation import CalgaryChoice
-    from partunroll.calgary_preparation import prepare_calgary as prepare
+    from partunroll.measurements.calgary_preparation import CalgaryChoice
+    from partunroll.measurements.calgary_preparation import prepare_calgary as prepare
 
     check_outputs(output, json)
     choice = CalgaryChoice(
@@ -166,7 +166,7 @@ def operators(
     output: OutputOption,
 ) -> None:
     """Write the operators of a data store as YAML files, which `normalfit fit` takes."""
-    from partunroll.operator_export import export_operators
+    from partunroll.store.operator_export import export_operators
 
     names = export_operators(data, output)
     print_result("\n".join(f"{output / name}.yaml" for name in names))

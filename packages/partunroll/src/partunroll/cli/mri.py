@@ -34,7 +34,7 @@ def coil_maps(
     hybrid_axis: HybridOption = None,
 ) -> None:
     """Estimate coil maps from k-space, a new .npy for 'coil_maps_file'."""
-    from partunroll.coils_to_file import coil_maps_to_file
+    from partunroll.measurements.coils_to_file import coil_maps_to_file
 
     summary = coil_maps_to_file(
         kspace, output, calibration=calibration, method=method, hybrid_axis=hybrid_axis
@@ -46,7 +46,7 @@ def sampling_mask(
     kspace: KspaceArgument, output: OutputOption, hybrid_axis: HybridOption = None
 ) -> None:
     """Write which points of undersampled k-space were measured, a new .npy for 'mask_file'."""
-    from partunroll.coils_to_file import sampling_mask_to_file
+    from partunroll.measurements.coils_to_file import sampling_mask_to_file
 
     print_result(sampling_mask_to_file(kspace, output, hybrid_axis=hybrid_axis))
 
@@ -57,7 +57,7 @@ def compress_coils(
     coils: Annotated[int, typer.Option("--coils", min=1, help="Virtual coils to keep.")],
 ) -> None:
     """Combine coils to fewer virtual ones (SVD), a new .npy of k-space."""
-    from partunroll.coils_to_file import compressed_to_file
+    from partunroll.measurements.coils_to_file import compressed_to_file
 
     print_result(compressed_to_file(kspace, output, coils=coils))
 
@@ -98,7 +98,7 @@ def baseline(
 ) -> None:
     """Reconstruct without training, a new .npy or .zarr."""
     from normalfit.specs import load_spec
-    from partunroll.baseline_to_file import baseline_to_file
+    from partunroll.baselines.baseline_to_file import baseline_to_file
     from partunroll.cli.options import command_line
 
     check_outputs(output, json)

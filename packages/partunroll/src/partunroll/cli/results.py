@@ -118,12 +118,12 @@ def reconstruct(
     """Reconstruct measurements with a trained network."""
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
-    from partunroll.blended_patches import parse_overlap
+    from partunroll.measurements.scan import parse_intensity
     from partunroll.memory_size import parse_memory
+    from partunroll.patches.blended_patches import parse_overlap
     from partunroll.ranks import present_ranks
-    from partunroll.reconstruct_to_file import reconstruct_to_file
-    from partunroll.scan import parse_intensity
-    from partunroll.work_folder import work_path
+    from partunroll.reconstruction.reconstruct_to_file import reconstruct_to_file
+    from partunroll.reconstruction.work_folder import work_path
 
     begun = work_path(output).is_dir()  # then its output may be there: it is finished, not refused
     check_outputs(output, json, replaced=output if begun else None)
@@ -185,7 +185,7 @@ def evaluate(
     json: JsonOption = None,
 ) -> None:
     """Compare a reconstruction with a reference: PSNR and SSIM, and how they are defined."""
-    from partunroll.evaluation import evaluate as evaluate_files
+    from partunroll.reconstruction.evaluation import evaluate as evaluate_files
 
     check_outputs(figure, json)
     evaluation = evaluate_files(

@@ -50,10 +50,10 @@ def train(
 ) -> None:
     """Train a network on patches. Options win over the config file."""
     from normalfit.progress_bar import progress_bars
-    from partunroll.config_options import config_from_options
-    from partunroll.planned_run import planned_run
-    from partunroll.training import train as train_network
-    from partunroll.training_summary import figures, summary
+    from partunroll.configuration.config_options import config_from_options
+    from partunroll.training.patch_training import train as train_network
+    from partunroll.training.planned_run import planned_run
+    from partunroll.training.training_summary import figures, summary
 
     check_outputs(json)
     run = output or Path("runs") / factors[0].stem

@@ -1,0 +1,1 @@
+"""Reconstructions to compare with."""

@@ -1,0 +1,1 @@
+"""Initial estimates: filtered backprojection of cone and parallel beams, and A*y."""

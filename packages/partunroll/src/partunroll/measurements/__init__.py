@@ -1,0 +1,1 @@
+"""Measurements: simulated, or prepared from what scanners and collections store."""

@@ -1,0 +1,1 @@
+"""The networks, their weights, and the files that hold them."""

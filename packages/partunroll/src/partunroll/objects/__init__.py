@@ -1,0 +1,1 @@
+"""Objects to simulate: made ones, and volumes out of files."""

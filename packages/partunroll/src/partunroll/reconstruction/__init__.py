@@ -1,0 +1,1 @@
+"""Reconstruction of whole volumes in two stages, in memory or on disk."""

@@ -1,0 +1,129 @@
+"""MemoryPlan: whether volumes fit into memory, and if not, how many planes are there at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from normalfit.fft import next_smooth
+from normalfit.operators.projection_operator import ProjectionOperator
+from normalfit.slab_memory import least_bytes
+from partunroll.errors import InputError
+from partunroll.memory_size import resident_bytes, shown
+from partunroll.store.data_store_header import VOLUME_CHUNK
+
+if TYPE_CHECKING:
+    from normalfit.factor_file import FactorFile
+    from normalfit.linear_operator import LinearOperator
+    from partunroll.configuration.train_config import NetworkConfig
+    from partunroll.patches.windows import BlendWindows
+
+# our choices, from the code that they count the arrays of
+_VOLUMES = 9  # x0, x, x_ref, gradient and its reference, direction, step, blend, one copy
+_WHOLE_VOLUMES = 4  # in a step with an operator that is applied to the whole
+_PLANE_COPIES = 8  # of a slab in a data step, the projector's among them
+_MEASUREMENTS = 3  # y, its residual, what a projector makes of them
+_SHARE = 0.8  # of what is left that slabs get
+_FEATURE_MAPS = 10  # of the first width, alive at once in a DRUNet
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a reconstruction holds in memory.
+
+    Parameters
+    ----------
+    on_disk
+        Whether the volumes stay on disk.
+    planes
+        Planes per slab of the operator.
+    slab_bytes
+        What a slab of the factors may take.
+    """
+
+    on_disk: bool
+    planes: int
+    slab_bytes: int
+
+
+def plan_memory(
+    max_memory: int | None,
+    operator: LinearOperator,
+    windows: BlendWindows,
+    network: NetworkConfig,
+    factors: FactorFile | None,
+    *,
+    batch: int,
+    refresh: int,
+    whole_normals: bool = False,
+) -> MemoryPlan:
+    """Return how a reconstruction stays within the memory that it may take.
+
+    Parameters
+    ----------
+    max_memory
+        Bytes that the process may hold, with all that it holds now; None: volumes are in memory.
+    operator, windows, network, factors
+        What is reconstructed, by what; factors in a file.
+    batch, refresh
+        As for `reconstruct`.
+    whole_normals
+        Whether patches are embedded into the volume to apply ``A*A``.
+
+    Raises
+    ------
+    InputError
+        It is too little even for volumes on disk; the message says how much is not.
+    """
+    shape = operator.domain.shape
+    if max_memory is None:
+        return MemoryPlan(on_disk=False, planes=shape[0], slab_bytes=0)
+    itemsize = 8 if operator.is_complex else 4
+    volume = itemsize * math.prod(shape)
+    plane = volume // shape[0]
+    patch = windows.patches[0].shape
+    fixed = (
+        resident_bytes()
+        + _MEASUREMENTS * itemsize * math.prod(operator.range.shape)
+        + 4 * batch * math.prod(patch) * network.prior.widths[0] * _FEATURE_MAPS
+    )
+    if fixed + _VOLUMES * volume + _factor_bytes(factors, refresh) <= max_memory:
+        return MemoryPlan(on_disk=False, planes=shape[0], slab_bytes=0)
+    by_slabs = isinstance(operator, ProjectionOperator) and not whole_normals
+    whole = 0 if by_slabs else _WHOLE_VOLUMES * volume
+    fixed += whole + plane * (2 * patch[0] + 2 * VOLUME_CHUNK)
+    for_factors = 0
+    if factors is not None and refresh > 1:
+        for_factors = least_bytes(factors.load_kernel(), factors.terms)
+    least = fixed + int(max(_PLANE_COPIES * plane, for_factors) / _SHARE) + 1
+    if least > max_memory:
+        msg = (
+            f"max_memory must be at least {shown(least)} for {operator.domain.shape} with patches "
+            f"of {patch}, batches of {batch} and this network, got {shown(max_memory)}; allow "
+            "more, or take smaller patches and batches"
+        )
+        raise InputError(msg)
+    for_slabs = int(_SHARE * (max_memory - fixed))
+    planes = min(shape[0], for_slabs // (_PLANE_COPIES * plane))
+    if planes > VOLUME_CHUNK:
+        planes -= planes % VOLUME_CHUNK
+    return MemoryPlan(on_disk=True, planes=planes, slab_bytes=for_slabs)
+
+
+def _factor_bytes(factors: FactorFile | None, refresh: int) -> int:
+    """Return what factors take that are read as a whole, with their spectrum where it is used."""
+    if factors is None:
+        return 0
+    entries = factors.header.arrays
+    itemsize = 8 if factors.is_complex else 4
+    values = sum(math.prod(entries[name].shape) for name in ("kernel", "u", "v") if name in entries)
+    stored = 2 * itemsize * values
+    if refresh == 1:
+        return stored
+    lags = factors.header.lags
+    padded = [
+        n if end == "periodic" else next_smooth(n + length // 2)
+        for n, length, end in zip(factors.shape, lags, factors.boundary, strict=True)
+    ]
+    return stored + (factors.terms + 2) * itemsize * math.prod(padded)

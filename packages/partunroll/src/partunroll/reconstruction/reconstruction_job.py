@@ -1,0 +1,295 @@
+"""ReconstructionJob: a reconstruction out of checked files, in memory or on disk, to a file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from partunroll.errors import InputError
+from partunroll.measurements.scan import Scan, load_measurements, load_scan
+from partunroll.network.exported_model import digest_of
+from partunroll.patches.blended_patches import overlapping_windows
+from partunroll.reconstruction.memory_plan import MemoryPlan, plan_memory
+from partunroll.reconstruction.reconstruction_file import (
+    InitialFacts,
+    ReconstructionFacts,
+    open_reconstruction,
+    save_reconstruction,
+)
+from partunroll.reconstruction.reconstruction_identity import (
+    digest_of_planes,
+    digest_of_tensor,
+    reconstruction_identity,
+)
+from partunroll.reconstruction.stored_problem import StoredProblem
+from partunroll.reconstruction.stored_reconstruction import reconstruct_stored
+from partunroll.reconstruction.stored_scan import StoredScan, store_scan
+from partunroll.reconstruction.two_stages import reconstruct
+from partunroll.reconstruction.work_folder import INITIAL, opened, work_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.progress import Progress
+
+    from normalfit.linear_operator import LinearOperator
+    from normalfit.specs import OperatorSpec
+    from partunroll.initial.initial_estimate import Method
+    from partunroll.measurements.scan import Intensity
+    from partunroll.network.checkpoint import Checkpoint
+    from partunroll.patches.windows import BlendWindows
+    from partunroll.ranks import Ranks
+    from partunroll.reconstruction.reconstruction_file import ReconstructionFile
+    from partunroll.reconstruction.reconstruction_match import Matched
+    from partunroll.reconstruction.stored_reconstruction import StoredReconstruction
+    from partunroll.reconstruction.two_stages import Reconstruction
+    from partunroll.reconstruction.work_folder import WorkFolder
+
+OUTPUT = "output"
+
+
+@dataclass(frozen=True, eq=False)
+class ReconstructionJob:
+    """Everything that `reconstruct_to_file` has checked; the fields are its parameters.
+
+    Parameters
+    ----------
+    checkpoint_path, checkpoint
+        The network's file, and what is in it.
+    matched
+        Factors, norm and notes of what was allowed.
+    settings
+        Options of `reconstruct`, as JSON values.
+    spec, measurements, output, initial, window, method, intensity_per_mm, max_memory, backend
+        As for `reconstruct_to_file`, resolved.
+    device, command, progress
+        As for `reconstruct_to_file`, resolved.
+    """
+
+    spec: OperatorSpec
+    checkpoint_path: Path
+    checkpoint: Checkpoint
+    matched: Matched
+    measurements: Path
+    output: Path
+    initial: Path | None
+    window: str
+    method: Method
+    intensity_per_mm: Intensity
+    settings: dict[str, Any]
+    max_memory: int | None
+    backend: str | None
+    device: torch.device
+    command: str | None
+    progress: Progress | None
+
+    def run(self, ranks: Ranks) -> ReconstructionFile:
+        """Reconstruct, write the output and clear the work folder.
+
+        Raises
+        ------
+        InputError, MismatchError
+            As `reconstruct_to_file`.
+        """
+        plan = self._plan(self.spec.build(self.backend)) if self.max_memory else None
+        if plan is not None and plan.on_disk:
+            return self._run_on_disk(plan, ranks)
+        return self._run_in_memory(ranks)
+
+    def _run_in_memory(self, ranks: Ranks) -> ReconstructionFile:
+        scan = load_scan(
+            self.spec, self.measurements, initial=self.initial, window=self.window,
+            method=self.method, intensity_per_mm=self.intensity_per_mm, backend=self.backend,
+            device=self.device,
+        )  # fmt: skip
+        x0 = scan.initial_estimate
+        initial = None if self.initial is None else digest_of_tensor(x0)
+        identity = self._identity(scan.measurements, initial, on_disk=False)
+        dtype = x0[:0].cpu().numpy().dtype
+        with opened(work_path(self.output), identity, tuple(x0.shape), dtype, ranks) as work:
+            if self._is_done(work):
+                return self._cleared(work)
+            result = reconstruct(
+                self.checkpoint.build_network(self.device),
+                scan.operator,
+                scan.measurements,
+                None if self.matched.factors is None else self.matched.factors.load(self.device),
+                self.matched.norm,
+                x0,
+                **{**self.settings, "stride": self._stride},
+                progress=self.progress,
+                work=work,
+                ranks=ranks,
+            )
+            return self._written(work, scan, result, on_disk=False)
+
+    @torch.no_grad()
+    def _run_on_disk(self, plan: MemoryPlan, ranks: Ranks) -> ReconstructionFile:
+        measured = load_measurements(self.spec, self.measurements, self.backend, self.device)
+        operator, y, _ = measured
+        shape = operator.domain.shape
+        initial = None if self.initial is None else digest_of_planes(self.initial, shape)
+        identity = self._identity(y, initial, on_disk=True)
+        dtype = y[:0].cpu().numpy().dtype
+        with opened(work_path(self.output), identity, shape, dtype, ranks) as work:
+            if self._is_done(work):
+                return self._cleared(work)
+            scan = store_scan(
+                self.spec, measured, work, plan.planes, initial=self.initial, window=self.window,
+                method=self.method, intensity_per_mm=self.intensity_per_mm,
+            )  # fmt: skip
+            problem = StoredProblem(
+                operator, scan.measurements, work.volume(INITIAL), self.matched.norm,
+                self.matched.factors, planes=plan.planes, slab_bytes=plan.slab_bytes,
+            )  # fmt: skip
+            network = self.checkpoint.build_network(self.device)
+            names = ("stages", "patch_normal", "refresh", "batch")
+            result = reconstruct_stored(
+                network,
+                problem,
+                self._windows(operator),
+                work,
+                **{name: self.settings[name] for name in names},
+                progress=self.progress,
+            )
+            return self._written(work, scan, result, on_disk=True)
+
+    def _plan(self, operator: LinearOperator) -> MemoryPlan:
+        return plan_memory(
+            self.max_memory,
+            operator,
+            self._windows(operator),
+            self.checkpoint.network,
+            self.matched.factors,
+            batch=self.settings["batch"],
+            refresh=self.settings["refresh"],
+            whole_normals=self.settings["stages"] == 2 and self.settings["patch_normal"] == "full",
+        )
+
+    def _windows(self, operator: LinearOperator) -> BlendWindows:
+        return overlapping_windows(
+            operator.domain.shape,
+            self.settings["patch_shape"],
+            self.settings["overlap"],
+            stride=self._stride,
+            blend=self.settings["blend"],
+        )
+
+    @property
+    def _stride(self) -> int | tuple[int, ...] | None:
+        stride = self.settings["stride"]
+        return tuple(stride) if isinstance(stride, list) else stride
+
+    def _identity(
+        self, measurements: torch.Tensor, initial: str | None, *, on_disk: bool
+    ) -> dict[str, Any]:
+        choices = {
+            "window": self.window,
+            "method": self.method,
+            "intensity_per_mm": self.intensity_per_mm,
+            "backend": self.backend,
+            "device": self.device.type,
+            "norm": self.matched.norm,
+            "on_disk": on_disk,
+        }
+        return reconstruction_identity(
+            self.spec,
+            self.checkpoint_path,
+            self.matched.factors,
+            measurements,
+            {**self.settings, **choices},
+            initial,
+        )
+
+    def _is_done(self, work: WorkFolder) -> bool:
+        """Return whether the output was put in its place, by a process killed after that.
+
+        Raises
+        ------
+        InputError
+            There is an output that this work did not make.
+        """
+        exists = self.output.exists()
+        if exists and work.finished(OUTPUT) is None:
+            msg = f"output must not exist yet, got {self.output}; move it away or choose another"
+            raise InputError(msg)
+        return exists
+
+    def _cleared(self, work: WorkFolder) -> ReconstructionFile:
+        work.ranks.wait()
+        if work.ranks.is_first:
+            work.clear()
+        return open_reconstruction(self.output)
+
+    def _written(
+        self,
+        work: WorkFolder,
+        scan: Scan | StoredScan,
+        result: Reconstruction | StoredReconstruction,
+        *,
+        on_disk: bool,
+    ) -> ReconstructionFile:
+        work.finish(OUTPUT)
+        if work.ranks.is_first:
+            volumes = {
+                name: x.cpu().numpy() if isinstance(x, torch.Tensor) else x
+                for name, x in (
+                    ("reconstruction", result.final),
+                    ("stage1", result.stage1),
+                    ("initial_estimate", result.initial_estimate),
+                )
+            }
+            save_reconstruction(
+                self.output,
+                volumes,
+                self._facts(scan, result, work.ranks, on_disk=on_disk),
+                scale=scan.intensity_per_mm or 1.0,
+                folder=work.path,
+            )
+        return self._cleared(work)
+
+    def _facts(
+        self,
+        scan: Scan | StoredScan,
+        result: Reconstruction | StoredReconstruction,
+        ranks: Ranks,
+        *,
+        on_disk: bool,
+    ) -> ReconstructionFacts:
+        digest = digest_of(self.checkpoint_path)
+        return ReconstructionFacts(
+            command=self.command,
+            operator=self.spec.document(),
+            fingerprint=self.spec.fingerprint,
+            norm=self.matched.norm,
+            checkpoint={
+                "path": str(self.checkpoint_path),
+                "sha256": digest,
+                "step": self.checkpoint.step,
+            },
+            factors=None if self.matched.factors is None else str(self.matched.factors.path),
+            measurements={"path": str(self.measurements), **scan.attributes},
+            initial_estimate=InitialFacts(
+                method=scan.initial_method,
+                path=None if self.initial is None else str(self.initial),
+            ),
+            intensity_per_mm=scan.intensity_per_mm,
+            settings={
+                **self.settings,
+                "patch_shape": list(result.patch_shape),
+                "num_patches": result.num_patches,
+                "device": str(self.device),
+                "volumes": "on disk" if on_disk else "in memory",
+                "max_memory_bytes": self.max_memory,
+                "processes": ranks.size,
+            },
+            iterations=[asdict(iteration) for iteration in result.history],
+            patch_iterations=[asdict(iteration) for iteration in result.patch_history],
+            residual_norm=result.residual_norm,
+            final_residual_norm=result.final_residual_norm,
+            seconds=list(result.seconds),
+            voxel_mm=scan.operator.domain.voxel_mm,
+            notes=[*self.matched.notes, *scan.notes],
+        )

@@ -1,0 +1,1 @@
+"""The data store: samples in Zarr, streamed, resumable and verified."""

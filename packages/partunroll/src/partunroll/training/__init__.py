@@ -1,0 +1,1 @@
+"""Training on patches: samples, steps, plans, runs that resume."""

@@ -1,0 +1,185 @@
+"""PatchDataset: one batch of patches per training step, decided by (seed, step) alone."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from partunroll.errors import InputError
+from partunroll.patches.patch_batch import PatchBatch, RestrictedNormals, ZeroPaddedNormals
+from partunroll.patches.patch_gradient import initial_gradient
+from partunroll.ranks import Ranks
+from partunroll.store.data_store import DataStore
+from partunroll.training.patch_sampler import PatchSampler, check_rotations
+from partunroll.training.patch_source import PatchSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from normalfit.grid import Patch
+    from normalfit.linear_operator import LinearOperator
+    from partunroll.configuration.train_config import TrainConfig
+    from partunroll.patches.patch_batch import PatchNormal
+    from partunroll.training.training_operator import TrainingOperator
+
+_NUM_ARRAYS = 3  # reference, initial estimate, residual backprojection
+_MAX_CACHED_BYTES = 4 * 2**30  # our choice; larger stores are read patch by patch
+
+
+class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
+    """Batches of patches with what equation (3') needs, indexed by the training step.
+
+    Everything random comes from a generator seeded with (seed, step), so a resumed run and any
+    number of workers see the same batches; `PatchSampler` says how they are drawn. An item costs
+    one restricted forward and adjoint per patch; nothing of a volume's size is computed.
+
+    The dataset pickles as its arguments: the store, the operators and the factors are opened
+    where items are made, here or in a spawned worker.
+
+    Parameters
+    ----------
+    store_path
+        Data store; its training samples are used.
+    operators
+        The store's operators with their factor files.
+    config
+        Resolved configuration.
+    device
+        Where initial gradients are computed and batches lie.
+    ranks
+        Processes that share every batch; an item is this one's part. What is drawn does not
+        depend on how many they are.
+
+    Raises
+    ------
+    InputError
+        There is no training sample, they do not suit the configured sampling or rotations, or
+        the batch cannot be divided among the processes.
+    """
+
+    def __init__(
+        self,
+        store_path: Path,
+        operators: Sequence[TrainingOperator],
+        config: TrainConfig,
+        device: torch.device | str = "cpu",
+        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
+    ) -> None:
+        self._share = ranks.share(config.batch)
+        self._store_path = store_path
+        self._operators = {operator.name: operator for operator in operators}
+        self._config = config
+        self._device = torch.device(device)
+        self._samples = training_samples(store_path)
+        check_rotations(config, {operator.name: operator.spec for operator in operators})
+        self._sampler = PatchSampler(
+            config,
+            self._samples,
+            {operator.name: operator.factors.shape for operator in operators},
+            partial(_read_reference, DataStore.open(store_path)),
+        )
+        self._source: PatchSource | None = None
+
+    def __len__(self) -> int:
+        return self._config.steps * self._config.accumulation
+
+    def __getitem__(self, step: int) -> PatchBatch:
+        """Return a batch, ``0 <= step < len(self)``: of a training step, or of a part of it."""
+        if not 0 <= step < len(self):
+            msg = f"step must be 0 … {len(self) - 1}, got {step}"
+            raise IndexError(msg)
+        draw = self._sampler.draw(step)
+        samples, places = draw.samples[self._share], draw.places[self._share]
+        patches = self._sampler.patches(samples, places, self._read_reference)
+        batch = self._batch(step, draw.operator, samples, patches)
+        return batch.transformed(draw.symmetry)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_source": None}
+
+    @property
+    def source(self) -> PatchSource:
+        """Where patches come from, opened at first use."""
+        if self._source is None:
+            self._source = PatchSource(
+                self._store_path, self._operators, cache=self._is_cached, device=self._device
+            )
+        return self._source
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the volumes that are kept in memory once all have been read."""
+        return self._num_bytes() if self._is_cached else 0
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of those that have been read so far."""
+        return 0 if self._source is None else self._source.volume_bytes
+
+    @property
+    def _is_cached(self) -> bool:
+        return self._config.cache and self._num_bytes() <= _MAX_CACHED_BYTES
+
+    @torch.no_grad()
+    def _batch(
+        self, step: int, name: str, samples: tuple[str, ...], patches: tuple[Patch, ...]
+    ) -> PatchBatch:
+        x0, truth, residual = (
+            self.source.read(array, samples, patches)
+            for array in ("initial_estimate", "reference", "residual_backprojection")
+        )
+        operator = self.source.operator(name)
+        restricted = tuple(operator.restricted(patch) for patch in patches)
+        items = zip(restricted, x0, truth, residual, strict=True)
+        gradient = torch.stack([initial_gradient(*item) for item in items])
+        normal = self._normal(name, patches, restricted)
+        norm = self._operators[name].norm
+        return PatchBatch(step, name, samples, patches, x0, truth, gradient / norm, normal)
+
+    def _read_reference(self, sample: str, patch: Patch) -> np.ndarray:
+        return self.source.read_one("reference", sample, patch)
+
+    def _normal(
+        self, name: str, patches: tuple[Patch, ...], restricted: tuple[LinearOperator, ...]
+    ) -> PatchNormal:
+        if self._config.normal == "restricted":
+            return RestrictedNormals(restricted, self._operators[name].norm)
+        if self._config.normal == "full":
+            operator = self.source.operator(name)
+            return ZeroPaddedNormals(operator, patches, self._operators[name].norm)
+        return self.source.restricted_factors(name, patches)
+
+    def _num_bytes(self) -> int:
+        """Bytes of the volumes that would be cached."""
+        voxels = {name: math.prod(op.factors.shape) for name, op in self._operators.items()}
+        sizes = {name: 8 if op.factors.is_complex else 4 for name, op in self._operators.items()}
+        return sum(
+            sizes[n] * _NUM_ARRAYS * voxels[n] * len(ids) for n, ids in self._samples.items()
+        )
+
+
+def _read_reference(store: DataStore, sample: str, patch: Patch) -> np.ndarray:
+    return store.read(sample, "reference", patch)
+
+
+def training_samples(store_path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the ids of the training samples of every operator that has some.
+
+    Raises
+    ------
+    InputError
+        There is no training sample.
+    """
+    samples: dict[str, tuple[str, ...]] = {}
+    for sample in DataStore.open(store_path).split("train"):
+        samples[sample.operator] = (*samples.get(sample.operator, ()), sample.id)
+    if not samples:
+        msg = f"data {store_path} must hold samples of the split 'train', got none"
+        raise InputError(msg)
+    return samples

@@ -1,0 +1,1 @@
+"""Volumes: reading, resampling, comparing and drawing them."""
