@@ -7,7 +7,8 @@ but nothing is claimed about quality) and reconstructs it with factors of one te
 lags, and a small untrained prior: what is measured is memory and time. The factors are made, a
 kernel that falls as 1/r² and flat diagonals, as a fit would cost more than what is measured.
 The default of 128³ allows what the process holds after a warm-up, and less beyond it than the
-volumes take together, so that they stay on disk; 512³ allows 16 GiB in all, and is run once.
+volumes take together, so that they must stay on disk; 512³ allows 16 GiB in all, and is run once
+(volumes stay in memory there: it takes 6.2 GiB; `--max-memory 4G` sends them to disk).
 """
 
 from __future__ import annotations
@@ -134,7 +135,9 @@ def main() -> int:
         f"{arguments.size}³ is reconstructed with its volumes {where} at a peak of {shown(peak)}, "
         f"{shown(allowed)} allowed, in {hours:.3f} h"
     )
-    return conclude([Claim(text, peak <= allowed and where == "on disk")])
+    # a small volume would stay within any allowance: it is there to go through the disk
+    through_disk = where == "on disk" or arguments.size >= LARGE
+    return conclude([Claim(text, peak <= allowed and through_disk)])
 
 
 def peak_bytes() -> int:
