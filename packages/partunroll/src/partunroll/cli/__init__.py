@@ -9,6 +9,7 @@ import typer
 
 from normalfit.command_line import run
 from normalfit.errors import NormalfitError
+from partunroll.cli.comparison import compare
 from partunroll.cli.data import initial, line_integrals, prepare, simulate
 from partunroll.cli.demo import demo
 from partunroll.cli.export import export
@@ -41,6 +42,7 @@ for command in (
     export,
     reconstruct,
     evaluate,
+    compare,
     demo,
 ):
     app.command(cls=ListOptions)(command)

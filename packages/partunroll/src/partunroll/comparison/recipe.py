@@ -71,11 +71,11 @@ class Recipe(Section):
     # YAML files relative to the recipe, or documents; None: those of the data store
     operators: dict[_Name, str | dict[str, JsonValue]] | None = None
     columns: dict[str, str] | None = None  # title: pattern of operators' names; None: each one
-    factors: dict[_Name, FitSection] = {"default": FitSection()}
+    factors: dict[_Name, FitSection] = Field(default_factory=lambda: {"default": FitSection()})
     seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     crop: Count | Share | None = None  # central voxels per axis, or their share; None: all
     budget: BudgetSection
-    train: dict[str, JsonValue] = {}  # what all trained rows share
+    train: dict[str, JsonValue] = Field(default_factory=dict)  # what all trained rows share
     rows: tuple[RowSection, ...] = Field(min_length=1)
     figure: FigureSection = FigureSection()
 
@@ -85,9 +85,8 @@ class Recipe(Section):
         if len(set(self.seeds)) != len(self.seeds):
             problems.append(f"seeds must differ, got {list(self.seeds)}")
         names = [row.name for row in self.rows]
-        for name in self.figure.rows or ():
-            if name not in names:
-                problems.append(f"figure.rows must name rows, got {name!r}")
+        unknown = [name for name in self.figure.rows or () if name not in names]
+        problems += [f"figure.rows must name rows, got {name!r}" for name in unknown]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -125,9 +124,7 @@ class Recipe(Section):
         for row in self.rows:
             if row.uses is not None and row.uses not in trained:
                 problems.append(f"row {row.name}: uses must name a trained row, got {row.uses!r}")
-            if needs_network(row.method or {}) != (
-                row.method is not None and row.uses is not None
-            ):
+            if needs_network(row.method or {}) != (row.method is not None and row.uses is not None):
                 problems.append(f"row {row.name}: uses and $NETWORK in its method must go together")
             if row.factors not in self.factors:
                 problems.append(
