@@ -15,6 +15,7 @@ from partunroll.baselines.iterative_methods import (
 )
 from partunroll.baselines.method_section import MethodSection
 from partunroll.baselines.own_function import OwnFunction
+from partunroll.baselines.plug_and_play_methods import DPIR, PlugAndPlay
 from partunroll.configuration.train_config import describe_problems
 from partunroll.errors import InputError
 
@@ -28,6 +29,8 @@ SECTIONS: tuple[type[MethodSection], ...] = (  # a new kind is added here
     ZeroFilled,
     ConjugateGradients,
     TotalVariation,
+    PlugAndPlay,
+    DPIR,
     OwnFunction,
 )
 KINDS: Mapping[str, type[MethodSection]] = {
