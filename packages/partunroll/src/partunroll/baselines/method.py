@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from partunroll.baselines.filtered_backprojection import FilteredBackprojection
+from partunroll.baselines.implicit_representation import ImplicitRepresentation
 from partunroll.baselines.iterative_methods import (
     ConjugateGradients,
     TotalVariation,
@@ -28,6 +29,7 @@ SECTIONS: tuple[type[MethodSection], ...] = (  # a new kind is added here
     ZeroFilled,
     ConjugateGradients,
     TotalVariation,
+    ImplicitRepresentation,
     OwnFunction,
 )
 KINDS: Mapping[str, type[MethodSection]] = {

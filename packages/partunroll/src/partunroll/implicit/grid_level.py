@@ -1,4 +1,4 @@
-"""GridLevel: a lattice of nodes over a volume.  hash_levels and dense_level: those of an encoding."""
+"""GridLevel: a lattice of nodes over a volume.  hash_levels, dense_level: what encodings have."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from normalfit.grid import Grid
@@ -44,17 +46,6 @@ class GridLevel:
         """Whether every node has a row of its own."""
         return math.prod(self.nodes) <= self.table_size
 
-    def rows(self, nodes: Tensor) -> Tensor:
-        """Return the row of every node, int64, for nodes ``(..., axes)``."""
-        row = torch.zeros_like(nodes[..., 0])
-        if self.is_dense:
-            for axis, count in enumerate(self.nodes):
-                row = row * count + nodes[..., axis]
-            return row
-        for axis in range(len(self.nodes)):
-            row = row ^ (nodes[..., axis] * _PRIMES[axis])
-        return row & (self.table_size - 1)
-
     def corners(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the row and the weight of every corner of the cells that hold positions.
 
@@ -66,19 +57,39 @@ class GridLevel:
         Returns
         -------
         tuple of Tensor
-            Rows, int64, and weights, both ``(points, 2^axes)``.
+            Rows, int64, and weights, both ``(points, 2^axes)``; the last axis turns first.
         """
-        spacing = positions.new_tensor(self.spacing)
-        last = positions.new_tensor(self.nodes) - 1
-        place = ((positions + 0.5) / spacing).clamp_min(0).minimum(last)
-        low = place.floor().minimum(last - 1)
-        share = place - low
-        cell = low.long()
-        axes = len(self.nodes)
-        offsets = torch.cartesian_prod(*[torch.arange(2, device=cell.device)] * axes)
-        rows = self.rows(cell[:, None] + offsets)
-        weights = torch.where(offsets.bool(), share[:, None], 1 - share[:, None]).prod(-1)
-        return rows, weights
+        rows: Tensor | None = None
+        weights: Tensor | None = None
+        for axis, (spacing, count) in enumerate(zip(self.spacing, self.nodes, strict=True)):
+            place = ((positions[:, axis] + 0.5) / spacing).clamp(0, count - 1)
+            low = place.floor().clamp_max(count - 2)
+            share = place - low
+            cell = low.long()
+            rows = self._with_axis(rows, axis, torch.stack([cell, cell + 1], dim=1))
+            sides = torch.stack([1 - share, share], dim=1)
+            weights = sides if weights is None else _each_with_each(torch.mul, weights, sides)
+        assert rows is not None  # noqa: S101 - there is an axis
+        assert weights is not None  # noqa: S101
+        return rows if self.is_dense else rows & (self.table_size - 1), weights
+
+    def _with_axis(self, rows: Tensor | None, axis: int, nodes: Tensor) -> Tensor:
+        """Return what one more axis makes of rows: ``(points, 2^axis)`` times two."""
+        if self.is_dense:
+            return (
+                nodes
+                if rows is None
+                else _each_with_each(torch.add, rows * self.nodes[axis], nodes)
+            )
+        hashed = nodes * _PRIMES[axis]
+        return hashed if rows is None else _each_with_each(torch.bitwise_xor, rows, hashed)
+
+
+def _each_with_each(
+    combine: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Tensor
+) -> Tensor:
+    """Return ``(points, a · b)`` of ``(points, a)`` and ``(points, b)``."""
+    return combine(left[:, :, None], right[:, None, :]).flatten(1)
 
 
 def hash_levels(

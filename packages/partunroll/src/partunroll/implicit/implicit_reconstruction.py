@@ -143,7 +143,9 @@ def implicit_reconstruction(
     generator = torch.Generator().manual_seed(seed)
     is_complex = initial_estimate.is_complex()
     field = NeuralField(
-        FeatureGrid(options.encoding.levels_of(operator.domain), options.encoding.features, generator),
+        FeatureGrid(
+            options.encoding.levels_of(operator.domain), options.encoding.features, generator
+        ),
         channels=2 if is_complex else 1,
         width=options.width,
         hidden_layers=options.hidden_layers,

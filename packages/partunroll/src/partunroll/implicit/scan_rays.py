@@ -1,4 +1,4 @@
-"""ScanRays: the rays of a scan, from the geometry of its operator, as far as they are in the volume."""
+"""ScanRays: the rays of a scan inside the volume, from the geometry of its operator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RayBatch:
-    """Rays ``start + t · direction``, 0 ≤ t ≤ 1, from where they enter a volume to where they leave.
+    """Rays ``start + t · direction``, 0 ≤ t ≤ 1, from where they enter a volume to its far side.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class ScanRays:
         return self._clipped(source, pixel - source, first=0.0)
 
     def _clipped(self, point: torch.Tensor, direction: torch.Tensor, first: float) -> RayBatch:
-        """Return the parts of lines that lie in the box of the volume, from parameter `first` on."""
+        """Return the parts of lines inside the box of the volume, from parameter `first` on."""
         sides = direction.new_tensor(self.grid.voxel_mm)
         shape = direction.new_tensor(self.grid.shape)
         # in double precision: a ray comes from far away
