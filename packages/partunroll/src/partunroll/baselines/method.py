@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from partunroll.baselines.filtered_backprojection import FilteredBackprojection
+from partunroll.baselines.implicit_representation import ImplicitRepresentation
 from partunroll.baselines.iterative_methods import (
     ConjugateGradients,
     TotalVariation,
@@ -31,6 +32,7 @@ SECTIONS: tuple[type[MethodSection], ...] = (  # a new kind is added here
     TotalVariation,
     PlugAndPlay,
     DPIR,
+    ImplicitRepresentation,
     OwnFunction,
 )
 KINDS: Mapping[str, type[MethodSection]] = {
