@@ -128,9 +128,10 @@ def test_tv_is_what_a_long_primal_dual_run_finds(real):
     assert best < 0
     assert reached - best < 1e-4 * abs(best)
     # and it is no least squares: the variation has been brought down
-    assert np.sqrt(((D @ expected) ** 2).sum(0)).sum() < 0.9 * np.sqrt(
-        ((D @ np.linalg.pinv(real.normal) @ real.backprojection) ** 2).sum(0)
-    ).sum()
+    assert (
+        np.sqrt(((D @ expected) ** 2).sum(0)).sum()
+        < 0.9 * np.sqrt(((D @ np.linalg.pinv(real.normal) @ real.backprojection) ** 2).sum(0)).sum()
+    )
 
 
 def test_tv_of_complex_volumes_varies_real_and_imaginary_part_on_their_own(complex_):
@@ -141,6 +142,4 @@ def test_tv_of_complex_volumes_varies_real_and_imaginary_part_on_their_own(compl
     both[:, :120, :120] = both[:, 120:, 120:] = D
     expected = primal_dual(joint, np.concatenate([b.real, b.imag]), both, weight, 20_000)
     x = parse_method({"kind": "tv", "weight": weight, "iterations": 400})
-    complex_.assert_is(
-        x.reconstruct(complex_.problem), expected[:120] + 1j * expected[120:], 0.01
-    )
+    complex_.assert_is(x.reconstruct(complex_.problem), expected[:120] + 1j * expected[120:], 0.01)

@@ -41,7 +41,11 @@ RECIPE = {
     "rows": [
         {"name": "dies", "method": {"kind": "function", "function": "own_method:die"}},
         {"name": "ours", "ours": True, "train": {"network": {"kind": "unrolled", "iterations": 2}}},
-        {"name": "other", "train": {"network": {"kind": "post_processing"}}, "note": "not run here"},
+        {
+            "name": "other",
+            "train": {"network": {"kind": "post_processing"}},
+            "note": "not run here",
+        },
     ],
 }
 OWN = """
@@ -151,7 +155,7 @@ def test_a_killed_comparison_goes_on_to_the_same_figures(tmp_path):
 
 def run(recipe, output):
     command = [sys.executable, "-m", "partunroll", "compare", "--recipe", recipe, "-o", output]
-    return subprocess.Popen([*command, "--device", "cpu"], cwd=recipe.parent)
+    return subprocess.Popen([*command, "--device", "cpu"], cwd=recipe.parent)  # noqa: S603 - ours
 
 
 def wait_for(condition, seconds=300):

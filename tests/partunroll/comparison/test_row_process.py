@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from normalfit.fit_to_file import fit_to_file
+from normalfit.specs import spec_from_document
 from partunroll.comparison.network_training import train_row
 from partunroll.comparison.recipe_row import ReconstructSection
 from partunroll.comparison.row_job import FAILED, FINISHED, ReconstructJob, TrainJob
@@ -16,8 +18,6 @@ from partunroll.measurements.noise import RelativeNoise
 from partunroll.measurements.simulation import simulate
 from partunroll.objects.object_sources import MadeObjects
 from partunroll.store.data_store import DataStore
-from normalfit.fit_to_file import fit_to_file
-from normalfit.specs import spec_from_document
 
 SPEC = {
     "kind": "deconvolution",
