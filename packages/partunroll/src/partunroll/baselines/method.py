@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 Method = MethodSection
 
 SECTIONS: tuple[type[MethodSection], ...] = (  # a new kind is added here
-    FilteredBackprojection,
     ZeroFilled,
     ConjugateGradients,
     TotalVariation,
+    FilteredBackprojection,
     PlugAndPlay,
     DPIR,
     ImplicitRepresentation,

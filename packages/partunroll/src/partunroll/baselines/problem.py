@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -68,17 +69,29 @@ class Problem:
         operator: LinearOperator,
         y: torch.Tensor,
         *,
+        with_norm: bool = True,
+        with_estimate: bool = True,
         seed: int = 0,
         fingerprint: str | None = None,
     ) -> Problem:
         """Return the problem of measurements, with an estimate of the norm and a usual start.
 
-        Costs some tens of applications of ``A*A``.
+        Each costs some tens of applications of ``A*A``. For a method that needs one of them not,
+        it may be left out: the norm is infinite then, the start NaN.
         """
+        start = (
+            initial_estimate(operator, y)
+            if with_estimate
+            else torch.full(
+                operator.domain.shape, torch.nan, dtype=operator.probe_dtype, device=y.device
+            )
+        )
+        if not with_norm:
+            return cls(operator, y, math.inf, start, seed, fingerprint)
         norm = spectral_norm(
             operator.normal, operator.domain.shape, device=y.device, dtype=operator.probe_dtype
         ).value
-        return cls(operator, y, norm, initial_estimate(operator, y), seed, fingerprint)
+        return cls(operator, y, norm, start, seed, fingerprint)
 
     @cached_property
     def backprojection(self) -> torch.Tensor:

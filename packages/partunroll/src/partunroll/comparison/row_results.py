@@ -136,11 +136,12 @@ class RowResult:
         return _over(records, lambda r: r["peak_bytes"], "peak_bytes")
 
     def choices(self) -> dict[str, Any]:
-        """Return what was chosen on the validation samples, by seed and column."""
+        """Return the options that were chosen on the validation samples, by seed and column."""
         found: dict[str, Any] = {}
         for seed in self.finished:
             for column, choice in ((seed.reconstruction or {}).get("choices") or {}).items():
-                found[f"seed {seed.seed}, {column}"] = choice["method"]
+                options = choice["tried"][0]["options"]
+                found[f"seed {seed.seed}, {column}"] = {k: choice["method"][k] for k in options}
         return found
 
     def as_json(self) -> dict[str, Any]:

@@ -85,9 +85,12 @@ def _footnotes(table: ComparisonTable) -> list[str]:
     for row in table.rows:
         if row.note:
             notes.append(f"{row.name}: {row.note}")
-        for place, method in row.choices().items():
-            options = ", ".join(f"{k} {v}" for k, v in method.items() if k != "kind")
-            notes.append(f"{row.name}, chosen on the validation samples ({place}): {options}.")
+        chosen = [
+            f"{', '.join(f'{option} {value}' for option, value in options.items())} ({place})"
+            for place, options in row.choices().items()
+        ]
+        if chosen:
+            notes.append(f"{row.name}, chosen on the validation samples: {'; '.join(chosen)}.")
     return ["\n".join(f"- {' '.join(note.split())}" for note in notes)] if notes else []
 
 
