@@ -113,7 +113,7 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
             lock = (folder / _LOCK).open("ab")
         except FileNotFoundError:  # removed meanwhile by the process that was finished
             continue
-        if not _lock(lock):
+        if not try_lock(lock):
             lock.close()
             msg = f"output must be made by one process at a time, got {target} in another's hands"
             raise InputError(msg)
@@ -123,8 +123,11 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
         lock.close()
 
 
-def _lock(lock: IO[bytes]) -> bool:
-    """Lock a file until it is closed; elsewhere than on POSIX systems, nothing is locked."""
+def try_lock(lock: IO[bytes]) -> bool:
+    """Lock a file until it is closed; False where another process has it.
+
+    Elsewhere than on POSIX systems, nothing is locked.
+    """
     try:
         import fcntl
     except ImportError:
@@ -138,5 +141,5 @@ def _lock(lock: IO[bytes]) -> bool:
 
 def _remove_unless_locked(folder: Path) -> None:
     with suppress(OSError), (folder / _LOCK).open("ab") as lock:
-        if _lock(lock):
+        if try_lock(lock):
             shutil.rmtree(folder, ignore_errors=True)

@@ -35,8 +35,15 @@ _UniqueKeyLoader.add_implicit_resolver(
 )
 
 
-def read_yaml_mapping(path: Path) -> dict[Any, Any]:
+def read_yaml_mapping(path: Path, what: str = "operator file") -> dict[Any, Any]:
     """Return the mapping in a YAML file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What it is, for messages.
 
     Raises
     ------
@@ -46,20 +53,18 @@ def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 - safe
     except FileNotFoundError:
-        msg = (
-            f"operator file must exist, got {path}; "
-            "write one with `normalfit template KIND > op.yaml`"
-        )
+        template = "; write one with `normalfit template KIND > op.yaml`"
+        msg = f"{what} must exist, got {path}{template if what == 'operator file' else ''}"
         raise InputError(msg) from None
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"operator file must be readable text, got {path} ({error})"
+        msg = f"{what} must be readable text, got {path} ({error})"
         raise InputError(msg) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: month 13 of a date
         msg = f"{path}: {_explained(error)}"
         raise InputError(msg) from error
     if not isinstance(document, dict):
         got = "an empty file" if document is None else f"a {type(document).__name__}"
-        msg = f"{path}: operator file must be a mapping of keys to values, got {got}"
+        msg = f"{path}: {what} must be a mapping of keys to values, got {got}"
         raise InputError(msg)
     return document
 

@@ -27,6 +27,7 @@ CG_TOLERANCE = 1e-6
 # after 12, 24.3 after 40; with 1e-2 35.4, 33.1 and 32.6.
 DEFAULT_RIDGE = 1e-2  # of the norm of A*A
 CG_ITERATIONS = 10
+TV_ITERATIONS = 60
 DEFAULT_TV_WEIGHT = 1e-3  # of the norm of A*A, for volumes of about unit range; our choice
 _INNER_ITERATIONS = 15  # of the dual of one proximal step, which starts from the last one
 
@@ -60,6 +61,7 @@ def cg_reconstruction(
     ridge: float = DEFAULT_RIDGE,
     iterations: int = CG_ITERATIONS,
     factors: Factors | None = None,
+    progress: Progress | None = None,
 ) -> CGResult:
     """Solve ``(A*A + ρ I) x = A*y`` by conjugate gradients: for MRI, CG-SENSE.
 
@@ -75,6 +77,8 @@ def cg_reconstruction(
         At most this many applications of ``A*A``.
     factors
         Symmetric factors to precondition with; None: without.
+    progress
+        Where to show a bar.
 
     Raises
     ------
@@ -86,8 +90,15 @@ def cg_reconstruction(
         raise InputError(msg)
     rho = ridge * norm
     inverse = None if factors is None else (lambda b: factors.precondition(b, rho))
+    bars = progress or Progress(disable=True)
+    task = bars.add_task("cg", total=iterations)
+
+    def ridged(x: torch.Tensor) -> torch.Tensor:
+        bars.advance(task)
+        return operator.normal(x) + rho * x
+
     return conjugate_gradient(
-        lambda x: operator.normal(x) + rho * x,
+        ridged,
         operator.adjoint(y),
         iterations=iterations,
         tolerance=CG_TOLERANCE,
@@ -101,7 +112,7 @@ def total_variation(
     norm: float,
     *,
     weight: float = DEFAULT_TV_WEIGHT,
-    iterations: int = 60,
+    iterations: int = TV_ITERATIONS,
     start: torch.Tensor | None = None,
     progress: Progress | None = None,
 ) -> torch.Tensor:

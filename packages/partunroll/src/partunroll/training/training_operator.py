@@ -51,8 +51,7 @@ class TrainingOperator:
     @property
     def factor_digest(self) -> str:
         """SHA-256 of what the factor file says about its fit: another fit has another."""
-        told = self.factors.header.model_dump_json(include=_TELLING)
-        return hashlib.sha256(told.encode()).hexdigest()
+        return factor_digest(self.factors)
 
     def trained_on(self, samples: Iterable[SampleInfo]) -> TrainedOperator:
         """Return what a checkpoint keeps of it.
@@ -76,6 +75,12 @@ class TrainingOperator:
             raise InputError(msg)
         ((method, window),) = kinds
         return TrainedOperator(self.name, self.spec.fingerprint, self.norm, method, window)
+
+
+def factor_digest(file: FactorFile) -> str:
+    """Return the SHA-256 of what a factor file says about its fit: another fit has another."""
+    told = file.header.model_dump_json(include=_TELLING)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def match_factor_files(

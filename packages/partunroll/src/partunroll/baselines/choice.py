@@ -1,0 +1,113 @@
+"""choose: the options of a baseline that suit validation samples best, by mean PSNR."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from partunroll.baselines.method import parse_method
+from partunroll.errors import InputError
+from partunroll.volumes.image_metrics import Comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from rich.progress import Progress
+
+    from partunroll.baselines.problem import Problem
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Options that were tried, and the mean PSNR in dB that they reached."""
+
+    options: Mapping[str, Any]
+    psnr: float
+
+    def __str__(self) -> str:
+        words = ", ".join(f"{name} {value}" for name, value in self.options.items())
+        return f"{words}: {self.psnr:.2f} dB"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The method with the best options, and all that were tried.
+
+    Parameters
+    ----------
+    document
+        The method's document with the best options in it.
+    tried
+        Every combination, in the order of the candidates.
+    """
+
+    document: Mapping[str, Any]
+    tried: tuple[Tried, ...]
+
+    @property
+    def best(self) -> Tried:
+        """The options that were chosen."""
+        return max(self.tried, key=lambda tried: tried.psnr)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the choice as JSON values."""
+        tried = [{"options": dict(t.options), "psnr": t.psnr} for t in self.tried]
+        return {"method": dict(self.document), "tried": tried}
+
+
+def choose(
+    document: Mapping[str, Any],
+    candidates: Mapping[str, Sequence[Any]],
+    problems: Sequence[Problem],
+    references: Sequence[torch.Tensor],
+    *,
+    progress: Progress | None = None,
+) -> Choice:
+    """Return a method with the options whose mean PSNR over validation samples is the highest.
+
+    Costs one reconstruction per problem and combination of values.
+
+    Parameters
+    ----------
+    document
+        A method, as for `parse_method`.
+    candidates
+        Values to try by option, ``{"weight": [1e-4, 1e-3]}``; of several options, every
+        combination.
+    problems, references
+        Validation samples and their truths, ``(*domain)``.
+
+    Raises
+    ------
+    InputError
+        There is nothing to choose from or nothing to choose on, or an option is not valid.
+    """
+    if not candidates or not all(candidates.values()):
+        msg = f"candidates must hold values to try for an option or more, got {dict(candidates)}"
+        raise InputError(msg)
+    if not problems or len(problems) != len(references):
+        msg = (
+            "problems must be one or more, each with its reference, "
+            f"got {len(problems)} problems and {len(references)} references"
+        )
+        raise InputError(msg)
+    combinations = [
+        dict(zip(candidates, values, strict=True))
+        for values in itertools.product(*candidates.values())
+    ]
+    # before the first is tried, so that an invalid one costs nothing
+    methods = [parse_method({**document, **options}) for options in combinations]
+    tried = []
+    for options, method in zip(combinations, methods, strict=True):
+        figures = [
+            Comparison.with_reference(reference).psnr(
+                method.reconstruct(problem, progress=progress), reference
+            )
+            for problem, reference in zip(problems, references, strict=True)
+        ]
+        tried.append(Tried(options, fmean(figures)))
+    best = max(tried, key=lambda candidate: candidate.psnr)
+    return Choice({**document, **best.options}, tuple(tried))

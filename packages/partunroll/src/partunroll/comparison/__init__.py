@@ -1,0 +1,1 @@
+"""Comparison: methods of one recipe, run alike and put into one table."""

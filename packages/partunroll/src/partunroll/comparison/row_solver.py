@@ -1,0 +1,137 @@
+"""MethodSolver and NetworkSolver: how a row gets from measurements to a volume."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from normalfit.factor_file import open_factors
+from normalfit.spectral_norm import spectral_norm
+from partunroll.baselines.choice import choose
+from partunroll.baselines.method import parse_method
+from partunroll.baselines.problem import Problem
+from partunroll.comparison.recipe_row import with_network
+from partunroll.network.checkpoint import load_checkpoint
+from partunroll.reconstruction.two_stages import reconstruct
+from partunroll.store.data_store import DataStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from normalfit.linear_operator import LinearOperator
+    from partunroll.comparison.row_job import ReconstructJob
+    from partunroll.completed_parts import CompletedParts
+
+    Solve = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Solver(Protocol):
+    """How a row reconstructs."""
+
+    def prepared(self, column: str, operator: str) -> Solve:
+        """Return what makes a volume out of measurements and an initial estimate."""
+
+
+class MethodSolver:
+    """A method without training, its options chosen on the validation samples of a column."""
+
+    def __init__(self, job: ReconstructJob, parts: CompletedParts, device: torch.device) -> None:
+        self._job, self._parts, self._device = job, parts, device
+        self._specs = DataStore.open(job.tested).operators
+        self._built: dict[str, tuple[LinearOperator, float]] = {}
+
+    def prepared(self, column: str, operator: str) -> Solve:
+        method = parse_method(self._document(column))
+        A, norm = self._operator(operator)
+        warm_up(A, self._device)
+
+        def solve(y: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
+            return method.reconstruct(Problem(A, y, norm, x0, self._job.seed))
+
+        return solve
+
+    def _document(self, column: str) -> dict[str, Any]:
+        """Return the method's document, chosen before or now."""
+        document = dict(self._job.method or {})
+        if self._job.checkpoint is not None:
+            document = with_network(document, str(self._job.checkpoint))
+        if not self._job.candidates:
+            return document
+        name = f"choice-{list(self._job.columns).index(column)}"  # titles may not name files
+        record = self._parts.read(name)
+        if record is None:
+            problems, references = self._validation(column)
+            record = choose(document, self._job.candidates, problems, references).as_json()
+            self._parts.write(name, record)
+        return dict(record["method"])
+
+    def _validation(self, column: str) -> tuple[list[Problem], list[torch.Tensor]]:
+        store = DataStore.open(self._job.trained)
+        problems, references = [], []
+        for sample in store.split("validation"):
+            if sample.operator not in self._job.columns[column]:
+                continue
+            y, x0, reference = (
+                torch.from_numpy(store.read(sample.id, array)).to(self._device)
+                for array in ("measurements", "initial_estimate", "reference")
+            )
+            A, norm = self._operator(sample.operator)
+            problems.append(Problem(A, y, norm, x0, self._job.seed))
+            references.append(reference)
+        return problems, references
+
+    def _operator(self, name: str) -> tuple[LinearOperator, float]:
+        if name not in self._built:
+            A = self._specs[name].build()
+            shape, dtype = A.domain.shape, A.probe_dtype
+            norm = spectral_norm(A.normal, shape, device=self._device, dtype=dtype).value
+            self._built[name] = A, norm
+        return self._built[name]
+
+
+class NetworkSolver:
+    """A trained network, in one or two stages."""
+
+    def __init__(self, job: ReconstructJob, device: torch.device) -> None:
+        self._job, self._device = job, device
+        self._specs = DataStore.open(job.tested).operators
+        assert job.checkpoint is not None  # noqa: S101 - rows without a method have a network
+        self._checkpoint = load_checkpoint(job.checkpoint)
+
+    @cached_property
+    def _options(self) -> dict[str, Any]:
+        """Arguments of `reconstruct`."""
+        given = self._job.options
+        options = given.model_dump(exclude_none=True)
+        post_processing = self._checkpoint.network.kind == "post_processing"
+        return {
+            **options,
+            "stages": given.stages or (1 if post_processing else 2),
+            "patch_shape": given.patch_shape or self._checkpoint.patch_shape,
+            "patch_normal": given.patch_normal or self._checkpoint.normal,
+        }
+
+    def prepared(self, column: str, operator: str) -> Solve:
+        del column
+        spec, options = self._specs[operator], self._options
+        A, norm = spec.build(), self._checkpoint.operator(spec.fingerprint).norm
+        uses_factors = options["normal"] == "factors" or (
+            options["stages"] == 2 and options["patch_normal"] == "factors"
+        )
+        path = self._job.factors[operator]
+        factors = open_factors(path).load(self._device) if uses_factors else None
+        network = self._checkpoint.build_network(self._device)
+        warm_up(A, self._device)
+
+        def solve(y: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
+            return reconstruct(network, A, y, factors, norm, x0, **options).final
+
+        return solve
+
+
+@torch.no_grad()
+def warm_up(A: LinearOperator, device: torch.device) -> None:
+    """Apply ``A*A`` once, so that compilers and caches are not in the first sample's time."""
+    A.normal(torch.zeros(A.domain.shape, dtype=A.probe_dtype, device=device))

@@ -1,0 +1,104 @@
+"""table_head: what the figures of a comparison depend on: the lines above its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from normalfit.devices import resolve_device
+from normalfit.estimate import Estimate
+from partunroll.comparison.central_part import central_shape
+from partunroll.comparison.row_training import departs
+from partunroll.training.provenance import git_state
+from partunroll.versions import versions
+
+if TYPE_CHECKING:
+    from partunroll.comparison.recipe import Recipe
+    from partunroll.comparison.row_jobs import RowJobs
+
+_SHOWN_FILES = 12
+
+
+def table_head(recipe: Recipe, parts: RowJobs, command: str | None) -> dict[str, str]:
+    """Return the lines by name: command, versions, data, operators, factors, budget, figures."""
+    git = git_state(Path(__file__))
+    code = "" if git is None else f"; commit {git['commit'][:12]}{' +' if git['dirty'] else ''}"
+    return {
+        **({} if command is None else {"Command": f"`{command}`"}),
+        "Versions": ", ".join(f"{name} {text}" for name, text in versions().items()) + code,
+        "Device": str(resolve_device(parts.device)),
+        "Data": _data(recipe, parts),
+        "Operators": _operators(parts),
+        **_factors(recipe, parts),
+        "Budget": _budget(recipe),
+        "Seeds": ", ".join(map(str, recipe.seeds)),
+        "Figures": _figures(recipe, parts),
+    }
+
+
+def _data(recipe: Recipe, parts: RowJobs) -> str:
+    section, counts = recipe.data, parts.data.summary()
+    if section.store is not None:
+        return f"data store {Path(section.store).name}; {counts}"
+    how = f"simulated from a twice finer grid, {section.noise}; {counts}"
+    if section.made is not None:
+        series = f"seeds {section.made.seed} and {section.made.seed + 1} (test)"
+        return f"made objects, {series}, {how}"
+    assert section.volumes is not None  # noqa: S101 - one of the three, as the recipe checks
+    names = "; ".join(
+        f"{purpose}: {_listed([Path(path).name for path in paths])}"
+        for purpose, paths in section.volumes.model_dump().items()
+    )
+    return f"volumes ({names}), {how}"
+
+
+def _operators(parts: RowJobs) -> str:
+    kinds = {
+        f"{spec.kind} {' × '.join(map(str, spec.grid.shape))}"
+        for spec in parts.data.operators.values()
+    }
+    columns = ", ".join(
+        title if names == (title,) else f"{title} ({_listed(names)})"
+        for title, names in parts.data.columns.items()
+    )
+    return f"{columns}; {', '.join(sorted(kinds))}"
+
+
+def _factors(recipe: Recipe, parts: RowJobs) -> dict[str, str]:
+    used = {row.factors for row in recipe.rows if row.train is not None or row.uses is not None}
+    found = {}
+    for name in recipe.factors:
+        fitted = parts.fitted(name) if name in used else None
+        if fitted is None:
+            continue
+        errors = [
+            f"{operator} {Estimate(**facts['grid_error'])}"  # type: ignore[index] # as written
+            for operator, facts in fitted.as_json().items()
+            if facts["grid_error"] is not None  # type: ignore[index]
+        ]
+        options = ", ".join(f"{k} {v}" for k, v in recipe.factors[name].arguments().items())
+        found[f"Factors {name}"] = f"{options}; error on the grid: {_listed(errors)}"
+    return found
+
+
+def _budget(recipe: Recipe) -> str:
+    own = [row.name for row in recipe.rows if departs(row)]
+    exceptions = f", but for {', '.join(own)} (marked †)" if own else ""
+    return f"{recipe.budget} for every trained row{exceptions}"
+
+
+def _figures(recipe: Recipe, parts: RowJobs) -> str:
+    shapes = sorted({spec.grid.shape for spec in parts.data.operators.values()})
+    region = "whole volumes"
+    if recipe.crop is not None:
+        inner = [" × ".join(map(str, central_shape(shape, recipe.crop))) for shape in shapes]
+        region = f"the central {_listed(inner)} voxels"
+    return (
+        f"of {region}, of magnitudes where complex; range: max − min of each reference; SSIM 2-D: "
+        "mean over slices across the first axis"
+    )
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    more = len(names) - _SHOWN_FILES
+    return ", ".join(names[:_SHOWN_FILES]) + (f" and {more} more" if more > 0 else "")

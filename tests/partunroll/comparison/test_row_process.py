@@ -1,0 +1,165 @@
+"""A job does what its document says, goes on where it was, and leaves the reason of a failure."""
+
+import json
+
+import numpy as np
+import pytest
+
+from normalfit.fit_to_file import fit_to_file
+from normalfit.specs import spec_from_document
+from partunroll.comparison.network_training import train_row
+from partunroll.comparison.recipe_row import ReconstructSection
+from partunroll.comparison.row_job import FAILED, FINISHED, ReconstructJob, TrainJob
+from partunroll.comparison.row_process import main
+from partunroll.comparison.row_reconstruction import reconstruct_row
+from partunroll.completed_parts import CompletedParts
+from partunroll.configuration.train_config import TrainConfig
+from partunroll.measurements.noise import RelativeNoise
+from partunroll.measurements.simulation import simulate
+from partunroll.objects.object_sources import MadeObjects
+from partunroll.store.data_store import DataStore
+
+SPEC = {
+    "kind": "deconvolution",
+    "volume_shape": [12, 12],
+    "gaussian_std_voxels": 1.0,
+    "boundary": "periodic",
+}
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Data stores of a blur, for training and for the test, and its factors."""
+    folder = tmp_path_factory.mktemp("stores")
+    spec = spec_from_document(SPEC, {})
+    noise = RelativeNoise(0.1)
+    trained, tested = folder / "trained.zarr", folder / "tested.zarr"
+    simulate({"blur": spec}, MadeObjects(3), trained, validation=1, noise=noise)
+    simulate({"blur": spec}, MadeObjects(2, 1), tested, split="test", noise=noise)
+    fit_to_file(spec, folder / "blur.zarr", probes=2, terms=1, device="cpu")
+    return trained, tested, {"blur": folder / "blur.zarr"}
+
+
+@pytest.fixture
+def job(stores, tmp_path):
+    def made(method, candidates=(), **values):
+        trained, tested, _ = stores
+        return ReconstructJob(
+            **{
+                "folder": tmp_path,
+                "row": "row",
+                "seed": 0,
+                "device": "cpu",
+                "factors": {},
+                "method": method,
+                "candidates": dict(candidates),
+                "checkpoint": None,
+                "options": ReconstructSection(),
+                "columns": {"Blur / 1": ("blur",)},
+                "trained": trained,
+                "tested": tested,
+                **values,
+            }
+        )
+
+    return made
+
+
+@pytest.fixture
+def training(stores, tmp_path):
+    def made(seconds=None, **values):
+        trained, _, factors = stores
+        network = {"kind": "unrolled", "iterations": 2, "prior": {"widths": [2, 2, 2, 2]}}
+        tiny = {"network": network, "patch_shape": 8, "batch": 1, "steps": 4, "device": "cpu"}
+        return TrainJob(
+            folder=tmp_path / "training",
+            row="row",
+            seed=0,
+            device="cpu",
+            factors=factors,
+            config=TrainConfig.model_validate({**tiny, **values}),
+            seconds=seconds,
+            data=trained,
+        )
+
+    return made
+
+
+def test_options_are_chosen_on_the_validation_samples(job, tmp_path):
+    reconstruct_row(job({"kind": "cg"}, {"ridge": [10.0, 0.01]}))
+    record = CompletedParts(tmp_path).read(FINISHED)
+    choice = record["choices"]["Blur / 1"]
+    assert choice["method"] == {"kind": "cg", "ridge": 0.01}
+    assert len(choice["tried"]) == 2
+    assert set(record["seconds"]) == {"made-1-0000", "made-1-0001"}
+    assert record["peak_bytes"] > 1e7
+
+
+def test_only_what_is_missing_is_made_again(job, stores, tmp_path):
+    given = job({"kind": "cg"})
+    reconstruct_row(given)
+    first, second = (tmp_path / f"made-1-000{i}.npy" for i in range(2))
+    truth, stamp = np.load(second), first.stat().st_mtime_ns
+    second.unlink()
+    (tmp_path / f"{FINISHED}.json").unlink()
+    reconstruct_row(given)
+    assert first.stat().st_mtime_ns == stamp
+    np.testing.assert_array_equal(np.load(second), truth)
+    reference = DataStore.open(stores[1]).read("made-1-0001", "reference")
+    assert np.abs(truth - reference).mean() < 0.2
+
+
+def test_a_failure_leaves_its_reason(job, tmp_path, capfd):
+    path = tmp_path / "job.json"
+    path.write_text(job({"kind": "zero-filled"}).model_dump_json(), encoding="utf-8")
+    assert main(path) == 1
+    reason = json.loads((tmp_path / FAILED).read_text(encoding="utf-8"))["reason"]
+    assert "zero-filled must be used with MRI" in reason
+    assert CompletedParts(tmp_path).read(FINISHED) is None
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_training_goes_on_and_is_measured_whole(training, monkeypatch):
+    given = training()
+    stopped = {"stop_after": 2}
+    from partunroll.comparison import network_training
+
+    train = network_training.train
+    monkeypatch.setattr(network_training, "train", lambda *a, **k: train(*a, **k, **stopped))
+    assert train_row(given) == "stop_after"
+    assert CompletedParts(given.folder).read(FINISHED) is None
+    stopped.clear()
+    assert train_row(given) is None
+    record = CompletedParts(given.folder).read(FINISHED)
+    assert record["steps"] == record["steps_planned"] == 4
+    assert record["wall_seconds"] > record["training_seconds"] > 0
+    assert (given.folder / "session-1.json").exists()
+
+
+def test_a_budget_of_seconds_becomes_steps_once(training):
+    given = training(seconds=0.3)
+    assert train_row(given) is None
+    parts = CompletedParts(given.folder)
+    steps = parts.read("steps")
+    assert parts.read(FINISHED)["steps"] == steps["steps"] >= 10
+    assert steps["steps"] == max(10, int(0.3 / steps["seconds_per_step"]))
+
+
+def test_a_trained_network_reconstructs(training, job, stores, tmp_path):
+    assert train_row(training()) is None
+    results = {}
+    for stages in (1, 2):
+        folder = tmp_path / str(stages)
+        folder.mkdir()
+        reconstruct_row(
+            job(
+                None,
+                folder=folder,
+                checkpoint=tmp_path / "training" / "run" / "best.pt",
+                factors=stores[2],
+                options=ReconstructSection(stages=stages),
+            )
+        )
+        results[stages] = np.load(folder / "made-1-0000.npy")
+    assert results[1].shape == (12, 12)
+    assert not np.array_equal(results[1], results[2])
