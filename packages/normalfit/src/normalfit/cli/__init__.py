@@ -10,12 +10,15 @@ import typer
 from normalfit.cli.files import inspect, migrate, plot, validate
 from normalfit.cli.fitting import evaluate, fit
 from normalfit.cli.operators import check, template
+from normalfit.command_group import SETTINGS, CommandGroup
 from normalfit.command_line import run
 
 app = typer.Typer(
+    cls=CommandGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
     help="Fit cheap, FFT-based approximations to the normal operator A*A of an operator A.",
 )
 for command in (template, check, fit, evaluate, inspect, validate, migrate, plot):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from normalfit.command_group import SETTINGS
 from normalfit.command_line import run
 from normalfit.errors import NormalfitError
 from partunroll.cli.baselines import baseline
@@ -22,16 +23,21 @@ from partunroll.cli.training import train
 from partunroll.cli.two_word_commands import TwoWordCommands
 from partunroll.errors import PartunrollError
 
+_TWO_WORDS = {prepare_walnut: "prepare walnut", prepare_calgary: "prepare calgary"}
+
 app = typer.Typer(
     cls=TwoWordCommands,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
     help="Train unrolled networks on patches of large volumes, and reconstruct whole ones.",
 )
 for command in (
     simulate,
     prepare,
+    prepare_walnut,
+    prepare_calgary,
     operators,
     line_integrals,
     coil_maps,
@@ -46,9 +52,7 @@ for command in (
     compare,
     demo,
 ):
-    app.command(cls=ListOptions)(command)
-app.command("prepare walnut", cls=ListOptions)(prepare_walnut)
-app.command("prepare calgary", cls=ListOptions)(prepare_calgary)
+    app.command(_TWO_WORDS.get(command), cls=ListOptions)(command)
 
 
 def main() -> None:

@@ -144,7 +144,12 @@ def prepare(
             help="What becomes 1; default: the 99.9th percentile of each reference.",
         ),
     ] = None,
-    split: Annotated[Split | None, typer.Option("--split", help="What they are for.")] = None,
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            "--split", help="What they are for; default: train with references, else test."
+        ),
+    ] = None,
     undersample: Annotated[
         bool,
         typer.Option(
@@ -158,7 +163,10 @@ def prepare(
     device: DeviceOption = "auto",
     json: JsonOption = None,
 ) -> None:
-    """Put measured data, with references where there are some, into a data store."""
+    """Put measured data, with references where there are some, into a data store.
+
+    Two public collections have commands of their own: 'prepare walnut', 'prepare calgary'.
+    """
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
     from partunroll.measurements.preparation import prepare as prepare_data

@@ -49,7 +49,10 @@ def reconstruct(
             "--factors", metavar="FACTORS", help="Needed by all but exact normal operators."
         ),
     ] = None,
-    stages: Annotated[int, typer.Option("--stages", min=1, max=2, help="Stages to do.")] = 2,
+    stages: Annotated[
+        int,
+        typer.Option("--stages", min=1, max=2, help="1: the whole volume; 2: then patch by patch."),
+    ] = 2,
     normal: Annotated[
         Normal,
         typer.Option("--normal", help="A*A on the whole volume in stage 1."),
@@ -86,7 +89,7 @@ def reconstruct(
         BlendKind,
         typer.Option("--blend", help="Windows that overlapping patches are added with."),
     ] = "hann",
-    batch: Annotated[int, typer.Option("--batch", help="Patches at a time.")] = 2,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Patches at a time.")] = 2,
     max_memory: Annotated[
         str | None,
         typer.Option(

@@ -23,7 +23,8 @@ def train(
         typer.Option("--data", metavar="STORE", help="A data store; default: made objects."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="YAML", help="Settings; see the docs.")
+        Path | None,
+        typer.Option("--config", metavar="YAML", help="Settings; docs/training.md lists them all."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -48,7 +49,10 @@ def train(
     ] = False,
     json: JsonOption = None,
 ) -> None:
-    """Train a network on patches. Options win over the config file."""
+    """Train a network on patches of a data store, or of made objects.
+
+    Options win over the configuration file.
+    """
     from normalfit.progress_bar import progress_bars
     from partunroll.configuration.config_options import config_from_options
     from partunroll.training.patch_training import train as train_network

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from typer.core import TyperGroup
+from normalfit.command_group import CommandGroup
 
 
-class TwoWordCommands(TyperGroup):
+class TwoWordCommands(CommandGroup):
     """A group that looks for a command of the first two words before one of the first.
 
     So ``prepare`` takes options, and ``prepare walnut`` others. A command whose name is the
