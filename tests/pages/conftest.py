@@ -80,7 +80,7 @@ def measured_coils(folder):
     )
     kspace = centred_fft(images, (-3, -2, -1))
     np.savez(folder / "kspace.npz", kspace=kspace.numpy())
-    keys = "num_coils: 4\nreadout_axis: 0\nmask: poisson-disc\ncalibration: 4"
+    keys = "num_coils: 4\nreadout_axis: 0\nmask: poisson-disc\ncalibration: 2"
     for r in (5, 10):
         text = f"kind: multicoil_mri\nvolume_shape: [8, 12, 12]\n{keys}\nacceleration: {r}\n"
         (folder / f"r{r}.yaml").write_text(text)
@@ -108,6 +108,8 @@ def earlier_version(folder):
 
 def _module(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
