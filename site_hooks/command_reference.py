@@ -37,9 +37,16 @@ def page(name: str, application: typer.Typer) -> str:
     group: Any = typer.main.get_command(application)
     context = group.context_class(group, info_name=name)
     parts = [f"# {name}", group.help, "Every command has `-h` and `--help`."]
-    for command in group.list_commands(context):
-        parts += _command(group.get_command(context, command), name, command, context)
+    for title, command in commands_of(application).items():
+        parts += _command(command, name, title, context)
     return "\n\n".join(parts) + "\n"
+
+
+def commands_of(application: typer.Typer) -> dict[str, Any]:
+    """Return the commands of a command line by name, as its help lists them."""
+    group: Any = typer.main.get_command(application)
+    context = group.context_class(group)
+    return {name: group.get_command(context, name) for name in group.list_commands(context)}
 
 
 def _command(command: Any, application: str, name: str, parent: Any) -> Iterator[str]:

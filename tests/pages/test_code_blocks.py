@@ -118,6 +118,7 @@ SHORT = [page for page in PAGES if runnable(page)]
 LONG = [page for page in SHORT if any(block.replaced for block in runnable(page))]
 
 
+@pytest.mark.filterwarnings("ignore:Samples will be rescaled")  # mri-nufft says what it does
 @pytest.mark.parametrize("page", SHORT, ids=page_name)
 def test_the_page_runs(page, tmp_path, monkeypatch, make_files):
     run_page(page, tmp_path, monkeypatch, make_files, shortened=True)

@@ -3,9 +3,9 @@
 import importlib.util
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import typer
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 def hook(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / f"site_hooks/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -29,7 +31,7 @@ def test_the_reference_has_every_command_with_its_options_defaults_and_help(name
     sections = dict(
         re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", reference.page(name, application), re.M | re.S)
     )
-    commands = typer.main.get_command(application).commands
+    commands = reference.commands_of(application)
     assert list(sections) == list(commands)
     for command in commands.values():
         section = sections[command.name]
@@ -47,7 +49,7 @@ def test_the_reference_has_every_command_with_its_options_defaults_and_help(name
 def is_about(row, param):
     if param.param_type_name == "option":
         return re.search(rf"{param.opts[0]}[ `,]", row.split(" | ")[0]) is not None
-    return row.replace("\\", "").startswith(f"| `{param.make_metavar(None)}")
+    return row.replace("\\", "").startswith(f"| `{param.metavar}")
 
 
 @pytest.mark.parametrize("package", [normalfit, partunroll])
@@ -61,11 +63,7 @@ def test_planned_pages_are_in_the_nav_once_they_are_there(tmp_path):
     planned = hook("planned_pages")
     nav = ["index.md", {"More": [{"Baselines": "baselines.md"}, "mri.md", "comparison.md"]}]
 
-    class Config:
-        docs_dir = str(tmp_path)
-
-    config = Config()
-    config.nav = nav
+    config = SimpleNamespace(docs_dir=str(tmp_path), nav=nav)
     assert planned.on_config(config).nav == ["index.md", {"More": ["mri.md"]}]
     (tmp_path / "baselines.md").touch()
     (tmp_path / "comparison.md").touch()

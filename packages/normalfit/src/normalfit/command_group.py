@@ -36,6 +36,7 @@ class CommandGroup(TyperGroup):
         if args[0] in ctx.help_option_names:
             return str(ctx.get_help())
         name, command, _ = self.resolve_command(ctx, args)
+        assert command is not None  # noqa: S101 - what is no command was refused
         return str(command.get_help(type(ctx)(command, info_name=name, parent=ctx)))
 
 
