@@ -1,5 +1,6 @@
 """Methods out of documents; options chosen on validation samples; the command."""
 
+import json
 from typing import get_args
 
 import numpy as np
@@ -230,6 +231,26 @@ def test_options_are_chosen_on_the_validation_samples_of_a_store(command, scans,
         x = reconstructed(scans, "tv", y, weight=1e-3, iterations=5)
         psnr.append(Comparison.with_reference(reference).psnr(x, reference))
     assert f"weight 0.001: {np.mean(psnr):.2f} dB" in text
+
+
+def test_what_was_chosen_is_written_as_json(scans, tmp_path):
+    summary = baseline_to_file(
+        "pnp-pgd",
+        load_spec(scans / "op.yaml"),
+        scans / "y.npy",
+        tmp_path / "x.zarr",
+        denoiser=scans / "denoiser.pt",
+        iterations=1,
+        validation=scans / "data.zarr",
+        candidates={"noise_level": [0.1, 0.2]},
+        device="cpu",
+    )
+    document = json.loads(json.dumps(summary.as_json()))
+    assert document["choice"]["method"]["denoiser"] == str(scans / "denoiser.pt")
+    assert [t["options"] for t in document["choice"]["tried"]] == [
+        {"noise_level": 0.1},
+        {"noise_level": 0.2},
+    ]
 
 
 @pytest.mark.parametrize(
