@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from normalfit.devices import resolve_device
-from normalfit.spectral_norm import spectral_norm
 from partunroll.baselines.method import KINDS, parse_method
 from partunroll.baselines.method_options import method_document
-from partunroll.baselines.problem import Problem
+from partunroll.baselines.problem import Problem, estimated_norm
 from partunroll.baselines.validation_choice import choose_on_store
 from partunroll.errors import InputError
 from partunroll.initial.initial_estimate import initial_estimate
@@ -146,8 +145,11 @@ def baseline_to_file(
         msg = f"weight must be zero or more, got {weight}"
         raise InputError(msg)
     named = {
-        "weight": weight, "iterations": iterations, "factors": factors, "denoiser": denoiser
-    }  # fmt: skip
+        "weight": weight,
+        "iterations": iterations,
+        "factors": None if factors is None else str(factors),
+        "denoiser": None if denoiser is None else str(denoiser),
+    }
     if twice := [key for key in options or {} if named.get(key) is not None]:
         msg = f"options must be given once, got {', '.join(twice)} twice"
         raise InputError(msg)
@@ -165,7 +167,7 @@ def baseline_to_file(
     norm = None
     choice = None
     if validation is not None:
-        norm = _norm(operator, y)
+        norm = estimated_norm(operator, target)
         choice = choose_on_store(
             document, candidates, validation, spec, operator, norm,
             device=target, progress=progress,
@@ -176,6 +178,7 @@ def baseline_to_file(
     problem = Problem.of(
         operator,
         y,
+        norm=norm,
         with_norm=kind.needs_norm,
         with_estimate=kind.needs_estimate,
         fingerprint=spec.fingerprint,
@@ -210,8 +213,3 @@ def _intensity(operator: LinearOperator, y: torch.Tensor, wanted: Intensity) -> 
         wanted = float(np.percentile(estimate, HIGH_PERCENTILE))
     check_intensity(wanted)
     return wanted
-
-
-def _norm(operator: LinearOperator, y: torch.Tensor) -> float:
-    shape, dtype = operator.domain.shape, operator.probe_dtype
-    return spectral_norm(operator.normal, shape, device=y.device, dtype=dtype).value
