@@ -145,6 +145,23 @@ def test_a_budget_of_seconds_becomes_steps_once(training):
     assert steps["steps"] == max(10, int(0.3 / steps["seconds_per_step"]))
 
 
+def test_an_operator_of_the_test_alone_is_taken_with_its_own_norm(training, job, tmp_path):
+    assert train_row(training()) is None
+    spec = spec_from_document({**SPEC, "gaussian_std_voxels": 1.3}, {})
+    simulate({"other": spec}, MadeObjects(1, 1), tmp_path / "other-data.zarr", split="test")
+    fit_to_file(spec, tmp_path / "other.zarr", probes=2, terms=1, device="cpu")
+    reconstruct_row(
+        job(
+            None,
+            checkpoint=tmp_path / "training" / "run" / "best.pt",
+            factors={"other": tmp_path / "other.zarr"},
+            columns={"Other": ("other",)},
+            tested=tmp_path / "other-data.zarr",
+        )
+    )
+    assert np.isfinite(np.load(tmp_path / "made-1-0000.npy")).all()
+
+
 def test_a_trained_network_reconstructs(training, job, stores, tmp_path):
     assert train_row(training()) is None
     results = {}
