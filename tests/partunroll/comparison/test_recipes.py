@@ -74,7 +74,7 @@ def test_the_recipe_on_the_page_is_one(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**recipe, "rows": recipe["rows"] + row}), encoding="utf-8")
     loaded = load_recipe(path)
-    assert loaded.row("mine").method["options"] == {"strength": 2}
+    assert (loaded.row("mine").document or {})["options"] == {"strength": 2}
     assert loaded.row("PnP").candidates == {"noise_level": [0.02, 0.06]}
 
 
