@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from partunroll.comparison.compare import compare
 from partunroll.comparison.recipe_file import load_recipe
 from partunroll.errors import PartunrollError
 
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "title": "Tiny",
     "data": {
         "made": {"train": 2, "validation": 1, "test": 2, "smallest": 0.2},
@@ -71,7 +72,7 @@ def compared(tmp_path_factory):
     """A finished comparison of two rows of three: folder, recipe, table, and what was said."""
     folder = tmp_path_factory.mktemp("compared")
     recipe = load_recipe(write_recipe(folder))
-    said = []
+    said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         table = compare(

@@ -56,6 +56,8 @@ def test_the_interval_is_students():
     found = paired_difference(row, ours)
     differences = [row[name] - ours[name] for name in ours]
     low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert found is not None
+    assert found.half_width is not None
     assert found.mean == pytest.approx(np.mean(differences))
     assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx(
         (low, high)
@@ -65,6 +67,7 @@ def test_the_interval_is_students():
 
 def test_volumes_that_one_side_lacks_are_left_out_and_one_alone_has_no_interval():
     found = paired_difference({"a": 1.0, "b": 2.0}, {"b": 3.0, "c": 4.0})
+    assert found is not None
     assert (found.mean, found.half_width, found.volumes) == (-1.0, None, 1)
     assert paired_difference({"a": 1.0}, {}) is None
 

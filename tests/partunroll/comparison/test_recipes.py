@@ -1,8 +1,10 @@
 """The recipes in benchmarks/tables are valid, and hold every row of the paper's tables."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from partunroll.comparison.recipe_file import load_recipe
 from partunroll.comparison.row_training import training_of
@@ -64,6 +66,16 @@ def test_the_ablation_crosses_partitioning_and_approximation():
         (24, "factors", "paper"),
         (24, "factors", "default"),
     }
+
+
+def test_the_recipe_on_the_page_is_one(tmp_path):
+    page = (TABLES.parents[1] / "docs" / "comparison.md").read_text(encoding="utf-8")
+    recipe, row = (yaml.safe_load(text) for text in re.findall("```yaml\n(.*?)```", page, re.S))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**recipe, "rows": recipe["rows"] + row}), encoding="utf-8")
+    loaded = load_recipe(path)
+    assert (loaded.row("mine").document or {})["options"] == {"strength": 2}
+    assert loaded.row("PnP").candidates == {"noise_level": [0.02, 0.06]}
 
 
 def test_every_choice_of_the_papers_recipes_is_marked():

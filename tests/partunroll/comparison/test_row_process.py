@@ -18,6 +18,7 @@ from partunroll.measurements.noise import RelativeNoise
 from partunroll.measurements.simulation import simulate
 from partunroll.objects.object_sources import MadeObjects
 from partunroll.store.data_store import DataStore
+from partunroll.training.patch_training import train
 
 SPEC = {
     "kind": "deconvolution",
@@ -38,6 +39,13 @@ def stores(tmp_path_factory):
     simulate({"blur": spec}, MadeObjects(2, 1), tested, split="test", noise=noise)
     fit_to_file(spec, folder / "blur.zarr", probes=2, terms=1, device="cpu")
     return trained, tested, {"blur": folder / "blur.zarr"}
+
+
+def read(folder, name=FINISHED):
+    """Return a record that is there."""
+    record = CompletedParts(folder).read(name)
+    assert record is not None
+    return record
 
 
 @pytest.fixture
@@ -87,7 +95,7 @@ def training(stores, tmp_path):
 
 def test_options_are_chosen_on_the_validation_samples(job, tmp_path):
     reconstruct_row(job({"kind": "cg"}, {"ridge": [10.0, 0.01]}))
-    record = CompletedParts(tmp_path).read(FINISHED)
+    record = read(tmp_path)
     choice = record["choices"]["Blur / 1"]
     assert choice["method"] == {"kind": "cg", "ridge": 0.01}
     assert len(choice["tried"]) == 2
@@ -122,15 +130,13 @@ def test_a_failure_leaves_its_reason(job, tmp_path, capfd):
 def test_a_training_goes_on_and_is_measured_whole(training, monkeypatch):
     given = training()
     stopped = {"stop_after": 2}
-    from partunroll.comparison import network_training
-
-    train = network_training.train
-    monkeypatch.setattr(network_training, "train", lambda *a, **k: train(*a, **k, **stopped))
+    patched = lambda *a, **k: train(*a, **k, **stopped)  # noqa: E731
+    monkeypatch.setattr("partunroll.comparison.network_training.train", patched)
     assert train_row(given) == "stop_after"
     assert CompletedParts(given.folder).read(FINISHED) is None
     stopped.clear()
     assert train_row(given) is None
-    record = CompletedParts(given.folder).read(FINISHED)
+    record = read(given.folder)
     assert record["steps"] == record["steps_planned"] == 4
     assert record["wall_seconds"] > record["training_seconds"] > 0
     assert (given.folder / "session-1.json").exists()
@@ -139,10 +145,26 @@ def test_a_training_goes_on_and_is_measured_whole(training, monkeypatch):
 def test_a_budget_of_seconds_becomes_steps_once(training):
     given = training(seconds=0.3)
     assert train_row(given) is None
-    parts = CompletedParts(given.folder)
-    steps = parts.read("steps")
-    assert parts.read(FINISHED)["steps"] == steps["steps"] >= 10
+    steps = read(given.folder, "steps")
+    assert read(given.folder)["steps"] == steps["steps"] >= 10
     assert steps["steps"] == max(10, int(0.3 / steps["seconds_per_step"]))
+
+
+def test_an_operator_of_the_test_alone_is_taken_with_its_own_norm(training, job, tmp_path):
+    assert train_row(training()) is None
+    spec = spec_from_document({**SPEC, "gaussian_std_voxels": 1.3}, {})
+    simulate({"other": spec}, MadeObjects(1, 1), tmp_path / "other-data.zarr", split="test")
+    fit_to_file(spec, tmp_path / "other.zarr", probes=2, terms=1, device="cpu")
+    reconstruct_row(
+        job(
+            None,
+            checkpoint=tmp_path / "training" / "run" / "best.pt",
+            factors={"other": tmp_path / "other.zarr"},
+            columns={"Other": ("other",)},
+            tested=tmp_path / "other-data.zarr",
+        )
+    )
+    assert np.isfinite(np.load(tmp_path / "made-1-0000.npy")).all()
 
 
 def test_a_trained_network_reconstructs(training, job, stores, tmp_path):

@@ -14,7 +14,7 @@ _KEY = "VmHWM:"  # kB; the resident peak of this program, not of the one that st
 def peak_memory(device: torch.device) -> int:
     """Return bytes: what torch has allocated on a GPU at most, else the resident peak.
 
-    The latter counts Python and its libraries, some 500 MB. `getrusage` gives it where the
+    The latter counts Python and its libraries, some 700 MB. `getrusage` gives it where the
     system has no /proc; on Linux that starts from the peak of the parent process, which
     /proc does not.
     """

@@ -39,7 +39,7 @@ class MethodSolver:
 
     def __init__(self, job: ReconstructJob, parts: CompletedParts, device: torch.device) -> None:
         self._job, self._parts, self._device = job, parts, device
-        self._specs = DataStore.open(job.tested).operators
+        self._store = DataStore.open(job.tested)
         self._built: dict[str, tuple[LinearOperator, float]] = {}
 
     def prepared(self, column: str, operator: str) -> Solve:
@@ -84,7 +84,7 @@ class MethodSolver:
 
     def _operator(self, name: str) -> tuple[LinearOperator, float]:
         if name not in self._built:
-            A = self._specs[name].build()
+            A = self._store.operator(name).build()
             shape, dtype = A.domain.shape, A.probe_dtype
             norm = spectral_norm(A.normal, shape, device=self._device, dtype=dtype).value
             self._built[name] = A, norm
@@ -96,7 +96,7 @@ class NetworkSolver:
 
     def __init__(self, job: ReconstructJob, device: torch.device) -> None:
         self._job, self._device = job, device
-        self._specs = DataStore.open(job.tested).operators
+        self._store = DataStore.open(job.tested)
         assert job.checkpoint is not None  # noqa: S101 - rows without a method have a network
         self._checkpoint = load_checkpoint(job.checkpoint)
 
@@ -115,13 +115,16 @@ class NetworkSolver:
 
     def prepared(self, column: str, operator: str) -> Solve:
         del column
-        spec, options = self._specs[operator], self._options
-        A, norm = spec.build(), self._checkpoint.operator(spec.fingerprint).norm
+        spec, options = self._store.operator(operator), self._options
+        file = open_factors(self._job.factors[operator])
+        trained = {known.fingerprint: known.norm for known in self._checkpoint.operators}
+        # an operator of a test scan alone, as coil maps are, has the norm of its own factors
+        norm = trained.get(spec.fingerprint, file.norm.value)
+        A = spec.build()
         uses_factors = options["normal"] == "factors" or (
             options["stages"] == 2 and options["patch_normal"] == "factors"
         )
-        path = self._job.factors[operator]
-        factors = open_factors(path).load(self._device) if uses_factors else None
+        factors = file.load(self._device) if uses_factors else None
         network = self._checkpoint.build_network(self._device)
         warm_up(A, self._device)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-_PER_LINE = 5  # methods beside each other, with the reference
+_PER_LINE = 6  # pictures beside each other, at most
 _PANEL, _GAP, _TITLE, _TOP, _BARS = 1.75, 0.06, 0.36, 0.3, 0.5  # inches
 _DPI = 200
 _GRAY_PERCENTILES = (0.1, 99.9)  # of the reference
@@ -72,8 +72,8 @@ class ZoomFigure:
     def draw(self, output: Path) -> None:
         """Write it as a PNG; an earlier file is replaced."""
         cells = [Shown("reference", "", self.reference), *self.shown]
-        columns = min(_PER_LINE, len(cells))
-        lines = math.ceil(len(cells) / columns)
+        lines = math.ceil(len(cells) / _PER_LINE)
+        columns = math.ceil(len(cells) / lines)
         aspect = self.reference.shape[0] / self.reference.shape[1]
         height = _PANEL * aspect
         line = _TITLE + 2 * (height + _GAP)
@@ -91,13 +91,10 @@ class ZoomFigure:
             if number:
                 below = (left, (top - 2 * height - _GAP) / size[1], wide, high)
                 error = self._errors(figure.add_axes(below), cell)
-        for image, left, label in ((gray, 0.08, "value"), (error, 0.56, "error")):
+        for image, left, label in ((gray, 0.1, "value"), (error, 0.58, "error")):
             if image is not None:
-                bar = figure.add_axes((left, 0.34 / size[1], 0.36, 0.08 / size[1]))
-                shown = figure.colorbar(image, cax=bar, orientation="horizontal", extend="both")
-                shown.ax.tick_params(labelsize=6, width=0.4, length=2, pad=1)
-                shown.ax.set_ylabel(label, rotation=0, fontsize=7, ha="right", va="center")
-                shown.outline.set_linewidth(0.4)
+                place = (left, 0.34 / size[1], 0.34, 0.08 / size[1])
+                _bar(figure, image, place, label)
         with written_durably(output) as fresh:
             figure.savefig(fresh, dpi=_DPI, format="png")
 
@@ -159,6 +156,18 @@ def _bare(axes: Axes, colour: str = "black", width: float = 0.4) -> None:
     for spine in axes.spines.values():
         spine.set_linewidth(width)
         spine.set_color(colour)
+
+
+def _bar(
+    figure: Figure, image: AxesImage, place: tuple[float, float, float, float], label: str
+) -> None:
+    left, bottom, _, height = place
+    bar = figure.colorbar(
+        image, cax=figure.add_axes(place), orientation="horizontal", extend="both"
+    )
+    bar.ax.tick_params(labelsize=6, width=0.4, length=2, pad=1)
+    bar.outline.set_linewidth(0.4)
+    figure.text(left - 0.03, bottom + height / 2, label, fontsize=7, ha="right", va="center")
 
 
 def _frame(corner: tuple[float, float], side: int) -> Rectangle:
