@@ -161,8 +161,8 @@ def test_what_does_not_suit_the_operator_is_refused(ct, mri):
         parse_method({"kind": "inr", "forward_model": "rays"}).reconstruct(mri[0])
     with pytest.raises(InputError, match="rays must be left out where no rays are drawn"):
         parse_method(SHORT).reconstruct(mri[0])
+    document = {"kind": "inr", "forward_model": "operator", "rays": 9, "step": 1.0}
     with pytest.raises(InputError, match="rays and step must be left out"):
-        document = {"kind": "inr", "forward_model": "operator", "rays": 9, "step": 1.0}
         parse_method(document).reconstruct(ct[0])
 
 

@@ -58,6 +58,7 @@ def test_total_variation_of_a_slope_is_its_length():
     assert float(volume_variation(torch.ones(3, 4, 5, 2))) < 1e-3
 
 
+@torch.no_grad()
 def test_variation_at_random_points_is_that_of_the_volume():
     grid = Grid((1, 12, 12))
     field = field_of(grid, hidden_layers=0)
