@@ -7,8 +7,8 @@ One network, trained on patches of each size with equal budgets: every training 
 number of voxels (steps × patches per step × voxels of a patch; small patches take more steps).
 The patch of the grid's size is training on whole volumes, with factors in place of A*A. PSNR is
 of held-out volumes, after stage 1 (patches of the same size blended) and stage 2 (context
-refinement); memory and seconds are those of one training step, as `partunroll train --plan`
-measures them before the first.
+refinement). Memory is that of one training step without the data that it is made from, as
+`partunroll train --plan` measures it; seconds are the median of all steps, batches included.
 
 Made objects, cone beam, simulated on a twice finer grid with 20,000 photons per ray; --volumes
 takes real ones. Claims: every smaller patch takes less memory than the next larger one; and the
@@ -23,7 +23,6 @@ import itertools
 import statistics
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +43,7 @@ from partunroll.objects.object_sources import MadeObjects
 from partunroll.reconstruction.two_stages import reconstruct
 from partunroll.store.data_store import DataStore
 from partunroll.training.patch_training import train
+from partunroll.training.run_log import read_log
 from partunroll.volumes.image_metrics import Comparison
 
 mpl.use("Agg")
@@ -109,15 +109,15 @@ class Study:
         )
         plans: list[TrainingPlan] = []
         run = self.folder / f"run-{patch}-{seed}"
-        started = time.perf_counter()
         train(config, [self.factors], self.data, run, on_plan=plans.append)
-        seconds = time.perf_counter() - started
         (plan,) = plans
-        assert plan.seconds_per_step is not None
-        found = self._psnr(run)
-        return Row(
-            patch, seed, steps, *found, plan.total - plan.data, plan.seconds_per_step, seconds
-        )
+        times = [
+            line["seconds"] + line["data_seconds"]
+            for line in read_log(run / "log.jsonl")
+            if "data_seconds" in line
+        ]
+        found, memory = self._psnr(run), plan.total - plan.data
+        return Row(patch, seed, steps, *found, memory, statistics.median(times), sum(times))
 
     def _psnr(self, run: Path) -> tuple[float, float]:
         checkpoint, file = load_checkpoint(run / "last.pt"), open_factors(self.factors)

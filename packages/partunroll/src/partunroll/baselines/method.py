@@ -16,6 +16,7 @@ from partunroll.baselines.iterative_methods import (
 )
 from partunroll.baselines.method_section import MethodSection
 from partunroll.baselines.own_function import OwnFunction
+from partunroll.baselines.plug_and_play_methods import DPIR, PlugAndPlay
 from partunroll.configuration.train_config import describe_problems
 from partunroll.errors import InputError
 
@@ -30,6 +31,8 @@ SECTIONS: tuple[type[MethodSection], ...] = (  # a new kind is added here
     ConjugateGradients,
     TotalVariation,
     ImplicitRepresentation,
+    PlugAndPlay,
+    DPIR,
     OwnFunction,
 )
 KINDS: Mapping[str, type[MethodSection]] = {

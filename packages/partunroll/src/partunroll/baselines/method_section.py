@@ -5,8 +5,6 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
 from partunroll.configuration.config_section import Section
 
 if TYPE_CHECKING:
@@ -54,8 +52,6 @@ class MethodSection(Section, abc.ABC):
 
 
 def _worded(value: object) -> str:
-    if isinstance(value, BaseModel):
-        return str(value.model_dump(exclude_none=True))
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, model_validator
 
 from partunroll.configuration.config_section import Count, Section
 from partunroll.errors import InputError
 
+NoiseLevel = Annotated[float, Field(ge=0, lt=10)]
 LARGEST_STEP_SIZE = 2.0  # of a gradient step that is stable for every spectrum in [0, 1]
 
 
-class PriorConfig(Section):
+class DRUNetConfig(Section):
     """The DRUNet; the widths and blocks are small enough for two CPU cores (our choice)."""
 
     dim: Literal[2, 3] | None = None  # None: as many axes as the patches have of more than a voxel
@@ -22,14 +23,13 @@ class PriorConfig(Section):
     widths: tuple[Count, Count, Count, Count] = (8, 16, 32, 64)
     blocks: int = Field(1, ge=1)
     residual: bool = True  # D(x) = x + DRUNet(x): near identity before training (our choice)
-    noise_level: float = Field(0.05, ge=0)  # the fixed noise-level input
     weights: str | None = None  # path of weights to start from, 2-D ones inflated to 3-D
     # 2.1 times faster than torch's default layout on the CPU (32³, widths 8 … 64)
     channels_last: bool = True
 
     def resolved(
         self, grid_shape: tuple[int, ...], patch_shape: tuple[int, ...], *, is_complex: bool
-    ) -> PriorConfig:
+    ) -> Self:
         """Return it for volumes and patches of these shapes, nothing left open.
 
         Raises
@@ -57,6 +57,12 @@ class PriorConfig(Section):
             raise InputError(msg + f"got {self.channels}")
         found = {"dim": dim, "channels": channels, "slice_axis": slice_axis}
         return self.model_copy(update=found)
+
+
+class PriorConfig(DRUNetConfig):
+    """A DRUNet as the prior of a reconstruction."""
+
+    noise_level: float = Field(0.05, ge=0)  # the fixed noise-level input
 
 
 class UnrolledConfig(Section):
@@ -88,10 +94,30 @@ class PostProcessingConfig(Section):
     prior: PriorConfig = PriorConfig()
 
 
+class DenoisingConfig(Section):
+    """A denoiser of Gaussian noise, for plug-and-play: the noise-level input is the true level."""
+
+    kind: Literal["denoising"] = "denoising"
+    # standard deviation, of the real and of the imaginary part each; drawn uniformly for every
+    # patch. DRUNet's own training has 0 … 50/255 (Zhang et al. 2021)
+    noise_levels: tuple[NoiseLevel, NoiseLevel] = (0.0, 0.2)
+    prior: DRUNetConfig = DRUNetConfig()
+
+    @model_validator(mode="after")
+    def _a_range(self) -> DenoisingConfig:
+        low, high = self.noise_levels
+        if low > high or high == 0:
+            msg = f"noise_levels must be a range of positive levels, got {low:g} to {high:g}"
+            raise ValueError(msg)
+        return self
+
+
 def _with_kind(network: object) -> Any:  # noqa: ANN401 - what pydantic is to judge
     return {"kind": "unrolled", **network} if isinstance(network, Mapping) else network
 
 
 NetworkConfig = Annotated[
-    UnrolledConfig | PostProcessingConfig, Discriminator("kind"), BeforeValidator(_with_kind)
+    UnrolledConfig | PostProcessingConfig | DenoisingConfig,
+    Discriminator("kind"),
+    BeforeValidator(_with_kind),
 ]

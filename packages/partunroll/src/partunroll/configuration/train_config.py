@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from partunroll.configuration.config_section import PatchShape, Section, Seed
 from partunroll.configuration.losses import Loss
 from partunroll.configuration.network_config import (
+    DenoisingConfig,
     NetworkConfig,
     PostProcessingConfig,
     PriorConfig,
@@ -25,6 +26,7 @@ from partunroll.patches.patch_normal import PatchNormalKind, patch_normal_kind
 from partunroll.patches.tiling import shortest_axis
 
 __all__ = [
+    "DenoisingConfig",
     "NetworkConfig",
     "PostProcessingConfig",
     "PriorConfig",
@@ -113,6 +115,17 @@ class TrainConfig(Section):
     cache: bool = True  # keep the training arrays in memory where they are small
     tensorboard: bool = False  # also log for TensorBoard, which an extra installs
 
+    @model_validator(mode="after")
+    def _no_data_step_of_a_denoiser(self) -> TrainConfig:
+        steps = self.normal != "factors" or self.validation.stages != 1
+        if steps and isinstance(self.network, DenoisingConfig):
+            msg = (
+                "normal and validation.stages must be left out with network.kind denoising, which "
+                f"has no data step, got {self.normal} and {self.validation.stages}"
+            )
+            raise ValueError(msg)
+        return self
+
     def resolved(self, grid_shape: tuple[int, ...], *, is_complex: bool = False) -> TrainConfig:
         """Return the config with everything that depends on the volumes filled in.
 
@@ -172,7 +185,11 @@ def describe_problems(error: ValidationError) -> str:
     """Return every problem of a validation in one line: key, requirement, value."""
     problems = []
     for problem in error.errors():
-        kinds = {"unrolled", "post_processing"}  # pydantic puts the union's tag into the place
+        kinds = {
+            "unrolled",
+            "post_processing",
+            "denoising",
+        }  # pydantic puts the union's tag into the place
         place = ".".join(str(part) for part in problem["loc"] if part not in kinds)
         problems.append(f"{place or 'config'}: {problem['msg']} (got {problem['input']!r})")
     return "; ".join(problems)

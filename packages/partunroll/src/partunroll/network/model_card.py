@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from partunroll.configuration.train_config import UnrolledConfig
+from partunroll.configuration.train_config import DenoisingConfig, UnrolledConfig
 
 if TYPE_CHECKING:
     from partunroll.configuration.train_config import NetworkConfig, TrainConfig
@@ -31,6 +31,21 @@ unit of training stands for. In Python:
 
 `sha256sum -c SHA256SUMS` checks the files; `partunroll` does so whenever it loads them."""
 
+_DENOISE = """\
+    partunroll baseline pnp-pgd --denoiser {name} --operator op.yaml --measurements y.zarr \\
+        -o recon.zarr
+
+Objects must reach about 1, as in training: `--intensity-per-mm` says what a value of one stands
+for. In Python, with noisy patches `(batch, *p)` and the standard deviation of the noise of each:
+
+    from pathlib import Path
+    from partunroll.network.exported_model import load_model
+
+    network = load_model(Path("{name}")).build_network()
+    denoised = network(noisy, noise_levels)
+
+`sha256sum -c SHA256SUMS` checks the files; `partunroll` does so whenever it loads them."""
+
 
 def model_card(name: str, checkpoint: Checkpoint, training: TrainConfig | None = None) -> str:
     """Return the model card of a checkpoint.
@@ -49,12 +64,11 @@ def model_card(name: str, checkpoint: Checkpoint, training: TrainConfig | None =
         _FRONT_MATTER,
         f"# {name}",
         _network(checkpoint),
-        "## Operators\n\nIt was trained with these operators and is for no others: "
-        "gradients are in units in which the norm of `A*A` is 1.",
+        f"## Operators\n\n{_trained_with(checkpoint)}",
         _operators(checkpoint),
         "## Metrics",
         _metrics(checkpoint),
-        f"## Use\n\n{_USE.format(name=name)}",
+        f"## Use\n\n{_use(checkpoint).format(name=name)}",
         "## Training",
         f"{checkpoint.step} steps on patches of {_by(checkpoint.patch_shape)} voxels, with "
         f"`normal: {checkpoint.normal}`. Made by {versions or 'unknown versions'}.",
@@ -81,7 +95,23 @@ def _network(checkpoint: Checkpoint) -> str:
     )
 
 
+def _trained_with(checkpoint: Checkpoint) -> str:
+    if isinstance(checkpoint.network, DenoisingConfig):
+        return "It was trained on the volumes of these operators' samples, whatever measures them."
+    return (
+        "It was trained with these operators and is for no others: "
+        "gradients are in units in which the norm of `A*A` is 1."
+    )
+
+
+def _use(checkpoint: Checkpoint) -> str:
+    return _DENOISE if isinstance(checkpoint.network, DenoisingConfig) else _USE
+
+
 def _kind(config: NetworkConfig) -> str:
+    if isinstance(config, DenoisingConfig):
+        low, high = config.noise_levels
+        return f"A denoiser of Gaussian noise of levels {low:g} to {high:g}"
     if not isinstance(config, UnrolledConfig):
         return "A post-processing network"
     steps = f"proximal steps of {config.cg_iterations} CG iterations"
@@ -107,11 +137,13 @@ def _metrics(checkpoint: Checkpoint) -> str:
         return "It was not validated."
     rows = [f"| {name} | {value:.4g} |" for name, value in figures.items()]
     step = checkpoint.metrics.get("step", checkpoint.step)
+    denoises = isinstance(checkpoint.network, DenoisingConfig)
+    start = "noisy volumes" if denoises else "initial estimates"
     return "\n".join(
         [
             f"Means over the validation samples of its training, after step {step:.0f}; PSNR in "
-            "dB, relative to the range of each reference, and `psnr_initial` that of the initial "
-            "estimates.\n",
+            "dB, relative to the range of each reference, and `psnr_initial` that of the "
+            f"{start}.\n",
             "| figure | value |\n|---|---|",
             *rows,
         ]

@@ -1,4 +1,4 @@
-"""UnrolledNetwork and PostProcessingNetwork: what is trained, with one call signature."""
+"""UnrolledNetwork, PostProcessingNetwork and DenoisingNetwork: what is trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from partunroll.configuration.network_config import LARGEST_STEP_SIZE, UnrolledConfig
+from partunroll.configuration.network_config import (
+    LARGEST_STEP_SIZE,
+    DenoisingConfig,
+    UnrolledConfig,
+)
 from partunroll.network.prior import DRUNetPrior
 from partunroll.network.proximal_step import proximal_direction
 from partunroll.patches.patch_gradient import PatchProblem
@@ -116,13 +120,32 @@ class PostProcessingNetwork(nn.Module):
         return self.prior(initial_estimate)
 
 
-Network = UnrolledNetwork | PostProcessingNetwork
+class DenoisingNetwork(nn.Module):
+    """A denoiser of Gaussian noise, ``D_σ(x)``: the prior, told the noise level of every patch."""
+
+    step_sizes: torch.Tensor
+    cg_iterations = 0
+    checkpointing = False  # there is one iteration
+
+    def __init__(self, config: DenoisingConfig) -> None:
+        super().__init__()
+        self.prior = DRUNetPrior(config.prior)
+        self.register_buffer("step_sizes", torch.zeros(0), persistent=False)
+
+    def forward(self, x: torch.Tensor, noise_levels: torch.Tensor) -> torch.Tensor:
+        """Return ``D_σ(x)`` of noisy patches ``(batch, *p)`` with levels σ, ``(batch,)``."""
+        return self.prior(x, noise_levels)
+
+
+Network = UnrolledNetwork | PostProcessingNetwork | DenoisingNetwork
 
 
 def build_network(config: NetworkConfig) -> Network:
     """Return the network that a configuration describes, with fresh weights from torch's RNG."""
     if isinstance(config, UnrolledConfig):
         return UnrolledNetwork(config)
+    if isinstance(config, DenoisingConfig):
+        return DenoisingNetwork(config)
     return PostProcessingNetwork(config)
 
 

@@ -8,17 +8,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from partunroll.configuration.network_config import PriorConfig
 from partunroll.errors import InputError
 
 if TYPE_CHECKING:
-    from partunroll.configuration.network_config import PriorConfig
+    from partunroll.configuration.network_config import DRUNetConfig
 
 _MULTIPLE = 8  # DRUNet halves three times
 _SMALLEST = 32  # below it, and off multiples of 8, DRUNet pads or splits (or raises) on its own
 
 
 class DRUNetPrior(nn.Module):
-    """DRUNet with a fixed noise-level input, ``(batch, *p)`` to ``(batch, *p)``.
+    """DRUNet with a fixed or a given noise-level input, ``(batch, *p)`` to ``(batch, *p)``.
 
     A 2-D prior on volumes treats the slices across one axis as a batch. A prior of two channels
     takes complex patches, as real and imaginary part.
@@ -26,7 +27,8 @@ class DRUNetPrior(nn.Module):
     Parameters
     ----------
     config
-        Dimension, sizes, noise level and whether ``D(x) = x + DRUNet(x)``.
+        Dimension, sizes, noise level and whether ``D(x) = x + DRUNet(x)``; without a noise level
+        each call must be told one.
 
     Raises
     ------
@@ -34,27 +36,34 @@ class DRUNetPrior(nn.Module):
         The dimension of the prior is not set.
     """
 
-    def __init__(self, config: PriorConfig) -> None:
+    def __init__(self, config: DRUNetConfig) -> None:
         super().__init__()
         if config.dim is None:
             msg = "dim of the prior must be 2 or 3, got None; resolve the config for a grid first"
             raise InputError(msg)
         self.dim, self.channels = config.dim, config.channels or 1
         self.residual = config.residual
-        self.noise_level = config.noise_level
+        self.noise_level = config.noise_level if isinstance(config, PriorConfig) else None
         self._slice_axis = 1 + (config.slice_axis or 0)
         last = torch.channels_last if config.dim == 2 else torch.channels_last_3d
         self._layout = last if config.channels_last else torch.contiguous_format
         self.drunet = _drunet(config, config.dim).to(memory_format=self._layout)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, noise_levels: torch.Tensor | None = None) -> torch.Tensor:
         """Return ``D(x)`` for x of shape ``(batch, *p)``, p with `dim` axes or one more.
+
+        Parameters
+        ----------
+        x
+            The patches.
+        noise_levels
+            Noise-level input of every patch, ``(batch,)``; None: the fixed one.
 
         Raises
         ------
         InputError
-            `x` has another number of axes, or is complex for a prior of one channel, or real
-            for one of two.
+            There is no noise level, `x` has another number of axes, or is complex for a prior of
+            one channel, or real for one of two.
         """
         slices = self.dim == 2 and x.ndim == 4
         if x.ndim != self.dim + 1 and not slices:
@@ -63,26 +72,34 @@ class DRUNetPrior(nn.Module):
         if x.is_complex() != (self.channels == 2):
             msg = f"x must be {'complex' if self.channels == 2 else 'real'} for a prior of "
             raise InputError(msg + f"{self.channels} channels, got {x.dtype}")
+        level = self.noise_level if noise_levels is None else noise_levels
+        if level is None:
+            msg = "noise_levels must be given for a prior without a level of its own, got none"
+            raise InputError(msg)
         if slices:
             stacked = x.movedim(self._slice_axis, 1)
-            result = self._images(stacked.flatten(0, 1)).reshape(stacked.shape)
+            if isinstance(level, torch.Tensor):
+                level = level.repeat_interleave(stacked.shape[1])
+            result = self._images(stacked.flatten(0, 1), level).reshape(stacked.shape)
             result = result.movedim(1, self._slice_axis)
         else:
-            result = self._images(x)
+            result = self._images(x, level)
         return x + result if self.residual else result
 
-    def _images(self, x: torch.Tensor) -> torch.Tensor:
+    def _images(self, x: torch.Tensor, level: torch.Tensor | float) -> torch.Tensor:
         """Return ``DRUNet(x)`` of ``(count, *p)``, p with `dim` axes."""
         images = _channels_first(x)
         padded = F.pad(_paired(images), _padding(images.shape[2:]), mode="replicate")
-        result = self.drunet(padded.to(memory_format=self._layout), self.noise_level)
+        if isinstance(level, torch.Tensor):
+            level = level.expand(len(padded))
+        result = self.drunet(padded.to(memory_format=self._layout), level)
         result = result[(slice(len(images)), slice(None), *(slice(n) for n in images.shape[2:]))]
         if x.is_complex():
             return torch.view_as_complex(result.movedim(1, -1).contiguous().float())
         return result[:, 0]
 
 
-def _drunet(config: PriorConfig, dim: int) -> nn.Module:
+def _drunet(config: DRUNetConfig, dim: int) -> nn.Module:
     from deepinv.models import DRUNet  # takes seconds to import
 
     # pretrained must be None: the default downloads weights

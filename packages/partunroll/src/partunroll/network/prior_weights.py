@@ -17,7 +17,7 @@ from partunroll.network.weight_inflation import inflate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from partunroll.configuration.network_config import PriorConfig
+    from partunroll.configuration.network_config import DRUNetConfig
 
 _PREFIX = "prior.drunet."  # of the DRUNet's weights in a checkpoint
 _SHOWN = 3  # differences in a message
@@ -61,7 +61,7 @@ def load_prior_weights(prior: DRUNetPrior, path: Path) -> None:
         prior.drunet.load_state_dict(fitted)
 
 
-def check_prior_weights(config: PriorConfig) -> None:
+def check_prior_weights(config: DRUNetConfig) -> None:
     """Raise what `load_prior_weights` would, before anything is made for the network."""
     if config.weights is not None:
         with torch.device("meta"):  # shapes without memory

@@ -50,6 +50,11 @@ class PatchBatch:
     initial_gradient: torch.Tensor
     normal: PatchNormal
 
+    @property
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor, PatchNormal]:
+        """What the network is called with."""
+        return self.initial_estimate, self.initial_gradient, self.normal
+
     def to(self, device: torch.device) -> PatchBatch:
         """Return the batch on another device."""
         return replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from normalfit.written_beside import check_output
+from partunroll.configuration.network_config import DenoisingConfig
 from partunroll.errors import InputError
 from partunroll.network.exported_model import load_trained
 from partunroll.patches.patch_normal import patch_normal_kind
@@ -114,6 +115,12 @@ def reconstruct_to_file(
         raise InputError(msg)
     where = present_ranks().device(device)
     trained_network = load_trained(checkpoint)
+    if isinstance(trained_network.network, DenoisingConfig):
+        msg = (
+            f"checkpoint must be of a network that reconstructs, got {checkpoint} of a denoiser; "
+            "use it with `partunroll baseline pnp-pgd`"
+        )
+        raise InputError(msg)
     matched = match_reconstruction(
         spec,
         trained_network,

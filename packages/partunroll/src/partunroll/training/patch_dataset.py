@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from partunroll.configuration.network_config import DenoisingConfig
 from partunroll.errors import InputError
+from partunroll.patches.denoising_batch import DenoisingBatch, TrainingBatch, add_noise
 from partunroll.patches.patch_batch import PatchBatch, RestrictedNormals, ZeroPaddedNormals
 from partunroll.patches.patch_gradient import initial_gradient
 from partunroll.ranks import Ranks
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from partunroll.patches.patch_batch import PatchNormal
     from partunroll.training.training_operator import TrainingOperator
 
-_NUM_ARRAYS = 3  # reference, initial estimate, residual backprojection
+_NUM_ARRAYS = 3  # reference, initial estimate, residual backprojection; a denoiser's first only
 _MAX_CACHED_BYTES = 4 * 2**30  # our choice; larger stores are read patch by patch
 
 
-class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
+class PatchDataset(torch.utils.data.Dataset[TrainingBatch]):
     """Batches of patches with what equation (3') needs, indexed by the training step.
+
+    Those of a denoiser are references with noise, and cost no operator.
 
     Everything random comes from a generator seeded with (seed, step), so a resumed run and any
     number of workers see the same batches; `PatchSampler` says how they are drawn. An item costs
@@ -89,7 +93,7 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
     def __len__(self) -> int:
         return self._config.steps * self._config.accumulation
 
-    def __getitem__(self, step: int) -> PatchBatch:
+    def __getitem__(self, step: int) -> TrainingBatch:
         """Return a batch, ``0 <= step < len(self)``: of a training step, or of a part of it."""
         if not 0 <= step < len(self):
             msg = f"step must be 0 … {len(self) - 1}, got {step}"
@@ -129,7 +133,9 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
     @torch.no_grad()
     def _batch(
         self, step: int, name: str, samples: tuple[str, ...], patches: tuple[Patch, ...]
-    ) -> PatchBatch:
+    ) -> TrainingBatch:
+        if isinstance(self._config.network, DenoisingConfig):
+            return self._denoising_batch(step, name, samples, patches, self._config.network)
         x0, truth, residual = (
             self.source.read(array, samples, patches)
             for array in ("initial_estimate", "reference", "residual_backprojection")
@@ -141,6 +147,21 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         normal = self._normal(name, patches, restricted)
         norm = self._operators[name].norm
         return PatchBatch(step, name, samples, patches, x0, truth, gradient / norm, normal)
+
+    def _denoising_batch(
+        self,
+        step: int,
+        name: str,
+        samples: tuple[str, ...],
+        patches: tuple[Patch, ...],
+        network: DenoisingConfig,
+    ) -> DenoisingBatch:
+        truth = self.source.read("reference", samples, patches)
+        own = range(self._config.batch)[self._share]
+        # one more than the place: trailing zeros would repeat the sampler's random numbers
+        seeds = [(self._config.seed, step, place + 1) for place in own]
+        noisy, levels = add_noise(truth, network.noise_levels, seeds)
+        return DenoisingBatch(step, name, samples, patches, noisy, truth, levels)
 
     def _read_reference(self, sample: str, patch: Patch) -> np.ndarray:
         return self.source.read_one("reference", sample, patch)
@@ -159,9 +180,8 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         """Bytes of the volumes that would be cached."""
         voxels = {name: math.prod(op.factors.shape) for name, op in self._operators.items()}
         sizes = {name: 8 if op.factors.is_complex else 4 for name, op in self._operators.items()}
-        return sum(
-            sizes[n] * _NUM_ARRAYS * voxels[n] * len(ids) for n, ids in self._samples.items()
-        )
+        arrays = 1 if isinstance(self._config.network, DenoisingConfig) else _NUM_ARRAYS
+        return sum(sizes[n] * arrays * voxels[n] * len(ids) for n, ids in self._samples.items())
 
 
 def _read_reference(store: DataStore, sample: str, patch: Patch) -> np.ndarray:

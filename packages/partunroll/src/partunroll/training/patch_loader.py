@@ -12,14 +12,14 @@ from partunroll.training.stop_signals import left_to_the_parent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from partunroll.patches.patch_batch import PatchBatch
+    from partunroll.patches.denoising_batch import TrainingBatch
     from partunroll.ranks import Ranks
     from partunroll.training.run_directory import RunDirectory
 
 
 def patch_batches(
     run: RunDirectory, device: torch.device, first: int, last: int, ranks: Ranks
-) -> Iterator[PatchBatch]:
+) -> Iterator[TrainingBatch]:
     """Yield the batches of the steps `first` … `last` - 1, `accumulation` for each.
 
     They are this process's parts.

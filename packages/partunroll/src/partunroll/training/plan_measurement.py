@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from partunroll.network.networks import Network
-    from partunroll.patches.patch_batch import PatchBatch
+    from partunroll.patches.denoising_batch import TrainingBatch
     from partunroll.ranks import Ranks
     from partunroll.training.run_directory import RunDirectory
     from partunroll.training.training_state import TrainingState
@@ -32,7 +32,7 @@ def measured_plan(
     run: RunDirectory,
     state: TrainingState,
     ranks: Ranks,
-    losses: Callable[[PatchBatch], torch.Tensor],
+    losses: Callable[[TrainingBatch], torch.Tensor],
 ) -> TrainingPlan:
     """Measure the next step of a run, and leave its state as it is, bit for bit.
 
@@ -95,7 +95,7 @@ def check_plan(
     run: RunDirectory,
     state: TrainingState,
     ranks: Ranks,
-    losses: Callable[[PatchBatch], torch.Tensor],
+    losses: Callable[[TrainingBatch], torch.Tensor],
     on_plan: Callable[[TrainingPlan], None],
 ) -> None:
     """Measure the plan, hand that of the first process out, and refuse what does not fit.

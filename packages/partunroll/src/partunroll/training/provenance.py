@@ -14,14 +14,14 @@ from partunroll.versions import versions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from partunroll.configuration.network_config import PriorConfig
+    from partunroll.configuration.network_config import DRUNetConfig
     from partunroll.training.training_operator import TrainingOperator
 
 _SECONDS = 10  # git on a slow file system
 
 
 def session(
-    step: int, operators: Sequence[TrainingOperator], prior: PriorConfig, data: str
+    step: int, operators: Sequence[TrainingOperator], prior: DRUNetConfig, data: str
 ) -> dict[str, Any]:
     """Return what a call of `train` computes with, as JSON values.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from partunroll.patches.patch_batch import PatchBatch
+    from partunroll.patches.denoising_batch import TrainingBatch
     from partunroll.training.training_state import TrainingState
 
 _SMALLEST_SCALE = 1.0  # of the loss in fp16 (our choice): below it, gradients would vanish
@@ -28,7 +28,7 @@ _SMALLEST_SCALE = 1.0  # of the loss in fp16 (our choice): below it, gradients w
 
 def training_step(
     state: TrainingState,
-    batches: Iterable[PatchBatch],
+    batches: Iterable[TrainingBatch],
     network: torch.nn.Module | None = None,
     ranks: Ranks = Ranks(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
@@ -93,14 +93,14 @@ def training_step(
 
 
 def batch_losses(
-    state: TrainingState, batch: PatchBatch, network: torch.nn.Module | None = None
+    state: TrainingState, batch: TrainingBatch, network: torch.nn.Module | None = None
 ) -> torch.Tensor:
     """Return the loss of every patch; only the prior is in the lower precision.
 
     `network` is as for `training_step`.
     """
     with autocast(state.config.precision, state.device):
-        x = (network or state.network)(batch.initial_estimate, batch.initial_gradient, batch.normal)
+        x = (network or state.network)(*batch.inputs)
     return patch_losses(state.config.loss, x.to(batch.truth.dtype), batch.truth)
 
 
@@ -110,7 +110,7 @@ class _Clock:
     def __init__(self) -> None:
         self.waited = 0.0
 
-    def timed(self, batches: Iterable[PatchBatch]) -> Iterator[PatchBatch]:
+    def timed(self, batches: Iterable[TrainingBatch]) -> Iterator[TrainingBatch]:
         asked = time.perf_counter()
         for batch in batches:
             self.waited += time.perf_counter() - asked
@@ -139,7 +139,7 @@ def _finite_mean(found: list[tuple[str, float]], step: int, ranks: Ranks) -> flo
     return mean
 
 
-def _places(batch: PatchBatch) -> list[str]:
+def _places(batch: TrainingBatch) -> list[str]:
     return [
         f"{sample} at {patch.offset} (patch of {patch.shape}, operator {batch.operator})"
         for sample, patch in zip(batch.samples, batch.patches, strict=True)

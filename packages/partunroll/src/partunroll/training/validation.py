@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from partunroll.configuration.network_config import DenoisingConfig
 from partunroll.reconstruction.two_stages import reconstruct
 from partunroll.store.data_store import DataStore
+from partunroll.training.denoising_validation import DenoisingProblems
 from partunroll.volumes.image_metrics import Comparison
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ def validate(
     """Return the mean figures of the validation samples; nothing where there are none.
 
     Every sample is reconstructed by stage 1, and stage 2 if configured; that costs one forward
-    and one adjoint of the whole operator per iteration.
+    and one adjoint of the whole operator per iteration. A denoiser is given noisy references of
+    three levels; they take the place of initial estimates.
 
     Parameters
     ----------
@@ -54,7 +57,11 @@ def validate(
     final: dict[str, list[float]] = {}
     for operator in operators:
         own = [sample.id for sample in samples if sample.operator == operator.name]
-        problems = _ValidationProblems(operator, data_path, config, device)
+        problems: _ValidationProblems | DenoisingProblems
+        if isinstance(config.network, DenoisingConfig):
+            problems = DenoisingProblems(operator.name, data_path, config, device)
+        else:
+            problems = _ValidationProblems(operator, data_path, config, device)
         for sample in own:
             psnr_initial, psnr = problems.psnr(network, sample, show if sample == own[0] else None)
             initial.append(psnr_initial)

@@ -1,0 +1,148 @@
+"""load_denoiser: a denoiser out of a file: of `partunroll train`, or weights of DRUNet or RAM."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from partunroll.baselines.ram_denoiser import OWN_WEIGHT, RAMDenoiser
+from partunroll.configuration.network_config import DenoisingConfig, DRUNetConfig
+from partunroll.errors import InputError
+from partunroll.network.checkpoint import is_checkpoint
+from partunroll.network.exported_model import load_trained
+from partunroll.network.prior import DRUNetPrior
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+_BODY = re.compile(r"m_body\.(\d+)\.")
+
+
+def load_denoiser(
+    path: Path, *, slice_axis: int | None = None, device: torch.device | str = "cpu"
+) -> Denoise:
+    """Return ``D_σ`` of noisy patches ``(batch, *p)`` and their levels, ``(batch,)``.
+
+    Two-dimensional ones take volumes slice by slice; those of one channel take complex patches
+    as real and imaginary part, one after the other. Nothing is ever downloaded, nothing in the
+    file executed.
+
+    Parameters
+    ----------
+    path
+        A checkpoint or an exported model of ``network.kind: denoising``, or a state dict of
+        deepinv's ``DRUNet`` (of one channel, or two) or ``RAM``.
+    slice_axis
+        Across the slices; None: as trained, or 0. Left out for a 3-D one.
+    device
+        Where it computes.
+
+    Raises
+    ------
+    InputError, CheckpointError
+        The file is something else, or damaged.
+    """
+    if not path.exists():
+        msg = f"denoiser must be a file of weights or a trained network, got {path}, not there"
+        raise InputError(msg)
+    if path.is_dir() or is_checkpoint(path):
+        network = _trained(path, slice_axis)
+        channels = network.prior.channels
+    else:
+        weights = _state_dict(path)
+        if OWN_WEIGHT in weights:
+            return RAMDenoiser(weights, path, slice_axis or 0).to(device).eval()
+        network = _drunet(weights, path, slice_axis)
+        channels = network.channels
+    network = network.to(device).eval()
+    return network if channels == 2 else _part_by_part(network)
+
+
+def _trained(path: Path, slice_axis: int | None) -> Any:  # noqa: ANN401 - a DenoisingNetwork
+    checkpoint = load_trained(path)
+    config = checkpoint.network
+    if not isinstance(config, DenoisingConfig):
+        msg = f"denoiser must be trained with network.kind denoising, got {path} of {config.kind}"
+        raise InputError(msg)
+    if slice_axis is not None:
+        _check_slices(config.prior.dim, path, slice_axis)
+        prior = config.prior.model_copy(update={"slice_axis": slice_axis})
+        checkpoint = replace(checkpoint, network=config.model_copy(update={"prior": prior}))
+    return checkpoint.build_network()
+
+
+def _drunet(weights: Mapping[str, Any], path: Path, slice_axis: int | None) -> DRUNetPrior:
+    """Return a DRUNet whose sizes are those of its weights."""
+    try:
+        head, tail = weights["m_head.weight"], weights["m_tail.weight"]
+        blocks = 1 + max(int(m[1]) for m in map(_BODY.match, weights) if m)
+        halved = [weights[f"m_down{k}.{blocks}.weight"].shape[0] for k in (1, 2, 3)]
+        dim = head.ndim - 2
+        config = DRUNetConfig.model_validate(
+            {
+                "dim": dim,
+                "channels": tail.shape[0],
+                "slice_axis": None if dim == 3 else slice_axis or 0,
+                "widths": (head.shape[0], *halved),
+                "blocks": blocks,
+                "residual": False,
+            }
+        )
+    except (KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = (
+            "denoiser must be a checkpoint of network.kind denoising, or weights of deepinv's "
+            f"DRUNet of one channel or two or of RAM, got {path}: {reason}"
+        )
+        raise InputError(msg) from error
+    if slice_axis is not None:
+        _check_slices(dim, path, slice_axis)
+    prior = DRUNetPrior(config)
+    try:
+        prior.drunet.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = f"denoiser must hold the weights of deepinv's DRUNet, got {path}: {reason}"
+        raise InputError(msg) from error
+    return prior
+
+
+def _check_slices(dim: int | None, path: Path, slice_axis: int) -> None:
+    if dim == 3:
+        msg = f"slice_axis must be left out with a 3-D denoiser, got {slice_axis} with {path}"
+        raise InputError(msg)
+
+
+def _part_by_part(network: nn.Module) -> Denoise:
+    """Return a denoiser of real patches that takes complex ones, too."""
+
+    def denoise(x: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        if not x.is_complex():
+            return network(x, levels)
+        return torch.complex(network(x.real, levels), network(x.imag, levels))
+
+    return denoise
+
+
+def _state_dict(path: Path) -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about other programs' pickles
+            document: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling a damaged file raises anything
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        msg = f"denoiser must be a file of weights, got {path}: {reason}"
+        raise InputError(msg) from error
+    document = document.get("state_dict", document) if isinstance(document, dict) else None
+    if not document or not all(isinstance(value, torch.Tensor) for value in document.values()):
+        msg = f"denoiser must be a state dict of deepinv's DRUNet or RAM, got {path}"
+        raise InputError(msg)
+    return document
