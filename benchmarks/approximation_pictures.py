@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
+from approximation_figure import Seen, draw
 from measurement import RESULTS, Claim, conclude, write_json
 
 from normalfit.factor_evaluation import evaluate_file
@@ -38,10 +38,6 @@ from partunroll.volumes.array_file import read_array
 from partunroll.volumes.resampling import resample, scale_to_unit
 from partunroll.volumes.volume_file import VOLUME_KEYS
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.colors import LogNorm
-
 if TYPE_CHECKING:
     from normalfit.factors import Factors
     from normalfit.grid import Grid
@@ -49,10 +45,7 @@ if TYPE_CHECKING:
     from normalfit.specs import OperatorSpec
 
 MODELS = {"paper": Model("diagonal-circulant", "periodic", terms=1), "ours": None}
-DEFAULT_TERMS_SHOWN = 2
-DECADES = 4  # of a spectrum that are shown below its largest value
 OWN_PROBES, OWN_SEED = 32, 20_261
-PANEL, GAP, MARGIN, TITLE, SPACE, BAR = 1.75, 0.05, 0.55, 0.45, 0.62, 0.55  # inches
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,132 +120,13 @@ def approximation(
     return Approximation(factors, shown, half_width, evaluated, on_volume, image)
 
 
-def slices(volume: torch.Tensor) -> list[np.ndarray]:
-    """Return the middle slice across every axis; of a complex volume the magnitude's."""
-    values = (volume.abs() if volume.is_complex() else volume).detach().numpy()
-    return [values.take(n // 2, axis) for axis, n in enumerate(values.shape)]
-
-
-def spectrum_of(factors: Factors, term: int) -> torch.Tensor:
-    """Return |FFT| of a kernel, its zero frequency in the middle, at least as long as the grid."""
-    kernel = factors.kernel.values[min(term, factors.kernel.terms - 1)]
-    sizes = [max(n, lags) for n, lags in zip(factors.shape, kernel.shape, strict=True)]
-    return torch.fft.fftshift(torch.fft.fftn(kernel, s=sizes).abs())
-
-
-def modulation_of(factors: Factors, term: int) -> torch.Tensor:
-    """Return the diagonal of a term."""
-    assert factors.u is not None
-    return factors.u[min(term, len(factors.u) - 1)]
-
-
-def picture(
-    name: str, x: torch.Tensor, exact: torch.Tensor, found: dict[str, Approximation], path: Path
-) -> None:
-    """Draw the volume and what is made of it, and below them the factors."""
-    terms = [("paper", 0), *(("ours", k) for k in range(found["ours"].factors.terms))]
-    terms = terms[: 1 + DEFAULT_TERMS_SHOWN]
-    rows = 3 + len(terms)
-    width = MARGIN + 6 * (PANEL + GAP)
-    height = TITLE + SPACE + rows * (PANEL + GAP) + 2 * (BAR + SPACE)
-    figure = plt.figure(figsize=(width, height))
-
-    def place(row: int, column: int) -> mpl.axes.Axes:
-        lower = row >= 3
-        top = TITLE + SPACE + row * (PANEL + GAP) + lower * (BAR + SPACE)
-        left = MARGIN + column * (PANEL + GAP)
-        box = (left / width, 1 - (top + PANEL) / height, PANEL / width, PANEL / height)
-        axes = figure.add_axes(box, xticks=[], yticks=[])
-        for spine in axes.spines.values():
-            spine.set_linewidth(0.4)
-        return axes
-
-    def bar(image: Any, row: int, first: int, stop: int, label: str) -> None:
-        top = TITLE + SPACE + (row + 1) * (PANEL + GAP) + (row >= 3) * (BAR + SPACE) + 0.06
-        span = (stop - first) * (PANEL + GAP) - GAP
-        left = MARGIN + first * (PANEL + GAP) + 0.1 * span
-        box = (left / width, 1 - (top + 0.09) / height, 0.8 * span / width, 0.09 / height)
-        drawn = figure.colorbar(image, cax=figure.add_axes(box), orientation="horizontal")
-        drawn.set_label(label, fontsize=8, labelpad=2)
-        drawn.ax.tick_params(labelsize=7, width=0.5, pad=1.5)
-        drawn.outline.set_linewidth(0.4)
-
-    paper, ours = found["paper"], found["ours"]
-    differences = {key: found[key].image - exact for key in ("paper", "ours")}
-    if x.is_complex():
-        differences = {key: difference.abs() for key, difference in differences.items()}
-    columns = [
-        ("x", x, "gray"),
-        ("A*A x", exact, "gray"),
-        ("B x, paper's model", paper.image, "gray"),
-        ("B x, ours", ours.image, "gray"),
-        (f"difference, paper's\n{paper.on_volume:.3f} of A*A x", differences["paper"], "RdBu_r"),
-        (f"difference, ours\n{ours.on_volume:.3f} of A*A x", differences["ours"], "RdBu_r"),
-    ]
-    largest = max(float(image.abs().max()) for _, image, _ in columns[4:])
-    shared = {
-        "x": (0.0, float(x.abs().max())),
-        "gray": (0.0 if x.is_complex() else float(exact.min()), float(exact.abs().max())),
-        "RdBu_r": (0.0, largest) if x.is_complex() else (-largest, largest),
-    }
-    for column, (title, volume, colours) in enumerate(columns):
-        low, high = shared["x" if column == 0 else colours]
-        shown = "magma" if colours == "RdBu_r" and x.is_complex() else colours
-        for row, image in enumerate(slices(volume)):
-            axes = place(row, column)
-            drawn = axes.imshow(image, cmap=shown, vmin=low, vmax=high, interpolation="nearest")
-            if row == 0:
-                axes.set_title(title, fontsize=9)
-            if column == 0:
-                axes.set_ylabel(f"{'zyx'[row]} = {x.shape[row] // 2}", fontsize=8)
-        if column in (0, 3, 5):
-            first = {0: 0, 3: 1, 5: 4}[column]
-            names = {0: "volume", 3: "A*A x and B x", 5: "B x − A*A x"}
-            magnitude = ", magnitude" if x.is_complex() else ""
-            bar(drawn, 2, first, column + 1, names[column] + magnitude)
-    spectra = [spectrum_of(found[key].factors, k) for key, k in terms]
-    diagonals = [modulation_of(found[key].factors, k).detach() for key, k in terms]
-    spectra = [s / s.max() for s in spectra]
-    sizes = [d.abs() if d.is_complex() else d for d in diagonals]
-    diagonals = [d / d.abs().max() for d in sizes]
-    floor = min(0.0, *(float(d.min()) for d in diagonals))
-    for index, (key, k) in enumerate(terms):
-        count = found[key].factors.terms
-        for axis in range(3):
-            axes = place(3 + index, axis)
-            norm = LogNorm(10.0**-DECADES, 1.0, clip=True)
-            image = slices(spectra[index])[axis]
-            drawn = axes.imshow(image, cmap="magma", norm=norm, interpolation="nearest")
-            if axis == 0:
-                label = "paper's" if key == "paper" else f"ours, {k + 1} of {count}"
-                axes.set_ylabel(label, fontsize=8)
-            if index == 0:
-                axes.set_title(f"spectrum, k$_{'zyx'[axis]}$ = 0", fontsize=9)
-        if index == len(terms) - 1:
-            bar(drawn, 2 + len(terms), 0, 3, "|spectrum|, of its largest value")
-        for axis in range(3):
-            axes = place(3 + index, 3 + axis)
-            image = slices(diagonals[index])[axis]
-            drawn = axes.imshow(image, cmap="viridis", vmin=floor, vmax=1, interpolation="nearest")
-            if index == 0:
-                axes.set_title(f"modulation, {'zyx'[axis]} middle", fontsize=9)
-        if index == len(terms) - 1:
-            bar(drawn, 2 + len(terms), 3, 6, "modulation, of its largest magnitude")
+def _title(name: str, x: torch.Tensor, found: dict[str, Approximation]) -> str:
     size = " × ".join(map(str, x.shape))
     errors = ", ".join(
         f"{words} {found[key].shown:.3f} ± {found[key].half_width:.3f}"
         for key, words in (("paper", "paper's model"), ("ours", "ours"))
     )
-    figure.text(
-        0.5,
-        1 - 0.28 / height,
-        f"{name}, {size}: relative Frobenius error of A*A: {errors}",
-        ha="center",
-        va="center",
-        fontsize=11,
-    )
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    return f"{name}, {size}; relative Frobenius error of A*A: {errors}"
 
 
 def claims_of(name: str, found: dict[str, Approximation]) -> list[Claim]:
@@ -285,7 +159,8 @@ def main() -> int:
             for key, model in MODELS.items()
         }
         file = arguments.output.with_name(f"{arguments.output.name}_{spec.kind}.png")
-        picture(name, x, exact, found, file)
+        seen = {key: Seen(one.factors, one.image, one.on_volume) for key, one in found.items()}
+        draw(_title(name, x, found), x, exact, seen["paper"], seen["ours"], file)
         results[name] = {
             key: {
                 "terms": one.factors.terms,
