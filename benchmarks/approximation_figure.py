@@ -112,9 +112,10 @@ def _draw_action(
     differences = [model.image - exact for model in (paper, ours)]
     largest = max(float(difference.abs().max()) for difference in differences)
     magnitude = ", magnitude" if x.is_complex() else ""
-    lowest = 0.0 if x.is_complex() else min(0.0, float(exact.min()))
+    shown = torch.stack([exact, paper.image, ours.image])
+    lowest = 0.0 if x.is_complex() else min(0.0, float(shown.min()))
     volume = ("gray", 0.0, float(x.abs().max()))
-    normal = ("gray", lowest, float(exact.abs().max()))
+    normal = ("gray", lowest, float(shown.abs().max()))
     difference = ("magma", 0.0, largest) if x.is_complex() else ("RdBu_r", -largest, largest)
     columns = [
         ("$x$", x, volume),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from normalfit.specs import OperatorSpec
 
 MODELS = {"paper": Model("diagonal-circulant", "periodic", terms=1), "ours": None}
+CONE, MRI = "cone-beam", "multi-coil-MRI"
 OWN_PROBES, OWN_SEED = 32, 20_261
 
 
@@ -63,12 +64,12 @@ class Approximation:
 def documents(size: int) -> dict[str, dict[str, Any]]:
     """Return the operators by name."""
     return {
-        "cone beam": {
+        CONE: {
             "kind": "cone_beam", "volume_shape": [size] * 3, "voxel_mm": 1.0,
             "detector_shape": [size + size // 2] * 2, "pixel_mm": 1.5, "num_views": 40,
             "source_origin_mm": 4.0 * size, "origin_detector_mm": 2.0 * size,
         },
-        "multi-coil MRI": {
+        MRI: {
             "kind": "multicoil_mri", "volume_shape": [size] * 3, "num_coils": 8,
             "readout_axis": 0, "mask": "poisson-disc", "acceleration": 5,
             "calibration": max(4, size // 4),
@@ -126,7 +127,7 @@ def _title(name: str, x: torch.Tensor, found: dict[str, Approximation]) -> str:
         f"{words} {found[key].shown:.3f} ± {found[key].half_width:.3f}"
         for key, words in (("paper", "paper's model"), ("ours", "ours"))
     )
-    return f"{name}, {size}; relative Frobenius error of A*A: {errors}"
+    return f"{name.replace('-', ' ')}, {size}; relative Frobenius error of A*A: {errors}"
 
 
 def claims_of(name: str, found: dict[str, Approximation]) -> list[Claim]:
@@ -148,9 +149,9 @@ def claims_of(name: str, found: dict[str, Approximation]) -> list[Claim]:
 def main() -> int:
     arguments = _parsed()
     results, claims = {}, []
-    volumes = {"cone beam": arguments.volume, "multi-coil MRI": arguments.mri_volume}
-    for name, document in documents(arguments.size).items():
-        spec = spec_from_document(document, {})
+    volumes = {CONE: arguments.volume, MRI: arguments.mri_volume}
+    for name in arguments.operators:
+        spec = spec_from_document(documents(arguments.size)[name], {})
         operator = spec.build()
         x = volume_of(volumes[name], operator.domain).to(operator.probe_dtype)
         exact = operator.adjoint(operator.forward(x))
@@ -173,7 +174,7 @@ def main() -> int:
         }
         for key, row in results[name].items():
             print(
-                f"{name:<15} {key:<6} {row['terms']} terms, error {row['shown']:.4f} ± "
+                f"{name:<14} {key:<6} {row['terms']} terms, error {row['shown']:.4f} ± "
                 f"{row['half_width']:.4f}, on the volume {row['on_volume']:.4f}",
                 flush=True,
             )
@@ -189,6 +190,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--probes", type=int, default=64, help="of each fit")
     parser.add_argument("--volume", type=Path, metavar="FILE", help="seen by the cone beam")
     parser.add_argument("--mri-volume", type=Path, metavar="FILE", help="a magnitude, seen by MRI")
+    parser.add_argument("--operators", nargs="+", choices=(CONE, MRI), default=[CONE, MRI])
     parser.add_argument("--quick", action="store_true", help="16³ and 24 probes")
     parser.add_argument("--output", type=Path, default=RESULTS / "approximation_pictures")
     arguments = parser.parse_args()
