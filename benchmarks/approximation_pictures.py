@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 MODELS = {"paper": Model("diagonal-circulant", "periodic", terms=1), "ours": None}
 CONE, MRI = "cone-beam", "multi-coil-MRI"
+TITLES = {CONE: "Cone beam", MRI: "Multi-coil MRI"}
 OWN_PROBES, OWN_SEED = 32, 20_261
 
 
@@ -127,7 +128,7 @@ def _title(name: str, x: torch.Tensor, found: dict[str, Approximation]) -> str:
         f"{words} {found[key].shown:.3f} ± {found[key].half_width:.3f}"
         for key, words in (("paper", "paper's model"), ("ours", "ours"))
     )
-    return f"{name.replace('-', ' ')}, {size}; relative Frobenius error of A*A: {errors}"
+    return f"{TITLES[name]}, {size}; relative Frobenius error of A*A: {errors}"
 
 
 def claims_of(name: str, found: dict[str, Approximation]) -> list[Claim]:

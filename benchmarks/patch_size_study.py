@@ -7,8 +7,9 @@ One network, trained on patches of each size with equal budgets: every training 
 number of voxels (steps × patches per step × voxels of a patch; small patches take more steps).
 The patch of the grid's size is training on whole volumes, with factors in place of A*A. PSNR is
 of held-out volumes, after stage 1 (patches of the same size blended) and stage 2 (context
-refinement). Memory is that of one training step without the data that it is made from, as
-`partunroll train --plan` measures it; seconds are the median of all steps, batches included.
+refinement). Memory is what a training step takes beyond weights, gradients and optimizer, which
+are the same for all (the table's last column), and beyond the data: activations and what comes and
+goes, as `partunroll train --plan` measures them. Seconds are the median of all steps.
 
 Made objects, cone beam, simulated on a twice finer grid with 20,000 photons per ray; --volumes
 takes real ones. Claims: every smaller patch takes less memory than the next larger one; and the
@@ -66,6 +67,7 @@ class Row:
     stage1: float
     stage2: float
     memory: int
+    weights: int  # with gradients and optimizer
     step_seconds: float
     training_seconds: float
 
@@ -116,8 +118,17 @@ class Study:
             for line in read_log(run / "log.jsonl")
             if "data_seconds" in line
         ]
-        found, memory = self._psnr(run), plan.total - plan.data
-        return Row(patch, seed, steps, *found, memory, statistics.median(times), sum(times))
+        memory, weights = plan.activations + plan.working, plan.weights + plan.gradients
+        return Row(
+            patch,
+            seed,
+            steps,
+            *self._psnr(run),
+            memory,
+            weights + plan.optimizer,
+            statistics.median(times),
+            sum(times),
+        )
 
     def _psnr(self, run: Path) -> tuple[float, float]:
         checkpoint, file = load_checkpoint(run / "last.pt"), open_factors(self.factors)
@@ -140,10 +151,11 @@ class Study:
 
 def table(rows: list[Row]) -> str:
     """Return the results as text."""
-    lines = ["patch  seed  steps  stage 1  stage 2  memory MB  s per step  training s"]
+    lines = ["patch  seed  steps  stage 1  stage 2  memory MB  s per step  training s  weights MB"]
     lines += [
         f"{r.patch:>4}³ {r.seed:>5} {r.steps:>6} {r.stage1:>8.2f} {r.stage2:>8.2f} "
-        f"{r.memory / 1e6:>10.1f} {r.step_seconds:>11.3f} {r.training_seconds:>11.0f}"
+        f"{r.memory / 1e6:>10.1f} {r.step_seconds:>11.3f} {r.training_seconds:>11.0f} "
+        f"{r.weights / 1e6:>11.1f}"
         for r in rows
     ]
     return "\n".join(lines)
@@ -172,7 +184,7 @@ def plot(rows: list[Row], size: int, path: Path) -> None:
             axis.annotate(f"{p}³", place, (5, -11), textcoords="offset points", fontsize=9)
         axis.set_xscale("log")
         axis.margins(x=0.12, y=0.14)
-        axis.set_xlabel("peak memory of a training step (MB)")
+        axis.set_xlabel("memory of a training step beside the weights (MB)")
         axis.grid(alpha=0.3)
     figure.suptitle(f"Patch sizes on a grid of {size}³, equal numbers of voxels seen", fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
