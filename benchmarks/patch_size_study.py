@@ -49,6 +49,7 @@ from partunroll.volumes.image_metrics import Comparison
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullLocator
 
 if TYPE_CHECKING:
     from partunroll.training.training_plan import TrainingPlan
@@ -176,16 +177,18 @@ def plot(rows: list[Row], size: int, path: Path) -> None:
     quality.set_ylabel("PSNR of held-out volumes (dB)")
     quality.legend(frameon=False, fontsize=9)
     speed.plot(memory, [mean_of(rows, p, "step_seconds") for p in patches], "o-", color="C2", ms=5)
-    speed.set_yscale("log")
     speed.set_ylabel("seconds per training step")
     for axis, field in ((quality, "stage2"), (speed, "step_seconds")):
         for p, x in zip(patches, memory, strict=True):
             place = (x, mean_of(rows, p, field))
             axis.annotate(f"{p}³", place, (5, -11), textcoords="offset points", fontsize=9)
         axis.set_xscale("log")
-        axis.margins(x=0.12, y=0.14)
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xticks(memory, [f"{m:.3g}" for m in memory])
         axis.set_xlabel("memory of a training step beside the weights (MB)")
+        axis.margins(x=0.12, y=0.14)
         axis.grid(alpha=0.3)
+    speed.set_ylim(bottom=0)
     figure.suptitle(f"Patch sizes on a grid of {size}³, equal numbers of voxels seen", fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
