@@ -125,7 +125,7 @@ def approximation(
 def _title(name: str, x: torch.Tensor, found: dict[str, Approximation]) -> str:
     size = " × ".join(map(str, x.shape))
     errors = ", ".join(
-        f"{words} {found[key].shown:.3f} ± {found[key].half_width:.3f}"
+        f"{words} {found[key].shown:.4f} ± {found[key].half_width:.4f}"
         for key, words in (("paper", "paper's model"), ("ours", "ours"))
     )
     return f"{TITLES[name]}, {size}; relative Frobenius error of A*A: {errors}"
