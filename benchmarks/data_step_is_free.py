@@ -166,7 +166,7 @@ def table(rows: list[Row]) -> str:
 def plot(rows: list[Row], allowed: float, path: Path) -> None:
     """Draw the ratios, with those of every round, and what is claimed."""
     figure, axis = plt.subplots(figsize=(8, 3.5), layout="constrained")
-    names = [row.way if row.terms is None else f"{row.way}\n({row.terms} terms)" for row in rows]
+    names = [f"{row.way}\n({row.terms} terms)" if (row.terms or 1) > 1 else row.way for row in rows]
     axis.barh(names, [row.ratio for row in rows], color="0.75")
     for i, row in enumerate(rows):
         axis.plot(row.ratios, [i] * len(row.ratios), "k.", markersize=4)
