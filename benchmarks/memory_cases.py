@@ -104,14 +104,19 @@ def prior_case(case: dict[str, Any], problem: LargeProblem) -> Callable[[], floa
 
 
 def first_patches(case: dict[str, Any], size: int) -> BlendWindows:
-    """Return the windows of a volume with a few of its patches: whole strips of the first rows."""
+    """Return the windows of a volume with a few of its patches: the first strips of two rows.
+
+    Batches are full, as the convolutions' library keeps memory for every shape that it meets.
+    """
     windows = overlapping_windows((size,) * 3, case["patch"])
-    rows = sorted({patch.offset[0] for patch in windows.patches})[:ROWS]
-    windows.patches = tuple(
-        patch
-        for patch in windows.patches
-        if patch.offset[0] in rows and patch.offset[1] in rows[:STRIPS]
-    )
+    offsets = sorted({patch.offset[0] for patch in windows.patches})
+    taken: list[Patch] = []
+    for row in offsets[:ROWS]:
+        here = [
+            p for p in windows.patches if p.offset[0] == row and p.offset[1] in offsets[:STRIPS]
+        ]
+        taken += here[: max(case["prior_batch"], len(here) - len(here) % case["prior_batch"])]
+    windows.patches = tuple(taken)
     return windows
 
 

@@ -45,7 +45,7 @@ class ScratchPlanes:
         """Return ``(len(planes), len(rows), …)``; zeros where nothing was written yet."""
         values = np.empty((len(planes), len(rows), *self._row_shape), self._dtype)
         for plane, number in zip(values, planes, strict=True):
-            left, place = memoryview(plane.reshape(-1)).cast("B"), self._place(number, rows)
+            left, place = _bytes(plane), self._place(number, rows)
             while len(left):
                 done = os.preadv(self._file.fileno(), [left], place)
                 if not done:
@@ -57,8 +57,8 @@ class ScratchPlanes:
     def write(self, first: int, rows: range, values: np.ndarray) -> None:
         """Write ``(count, len(rows), …)`` as the planes from number `first` on."""
         for number, plane in enumerate(values, first):
-            content = np.ascontiguousarray(plane, self._dtype).reshape(-1)
-            left, place = memoryview(content).cast("B"), self._place(number, rows)
+            content = np.ascontiguousarray(plane, self._dtype)
+            left, place = _bytes(content), self._place(number, rows)
             while len(left):
                 done = os.pwrite(self._file.fileno(), left, place)
                 left, place = left[done:], place + done
@@ -77,3 +77,8 @@ class ScratchPlanes:
     ) -> None:
         """Close the file, which deletes it."""
         self._file.close()
+
+
+def _bytes(values: np.ndarray) -> memoryview:
+    """Return the memory of a contiguous array."""
+    return values.reshape(-1).view(np.uint8).data
