@@ -79,6 +79,8 @@ def blend_in_strips(
         if wanted:
             strip.close()
             carried = start + depth
+        del strip  # the next row's would be made beside it
+        if wanted:
             yield index, stop
 
 

@@ -24,7 +24,7 @@ _VOLUMES = 9  # x0, x, x_ref, gradient and its reference, direction, step, blend
 _WHOLE_VOLUMES = 4  # in a step with an operator that is applied to the whole
 _PLANE_COPIES = 8  # of a slab in a data step, the projector's among them
 _MEASUREMENTS = 3  # y, its residual, what a projector makes of them
-_STRIPS = 3  # of patches that are blended: the next row's is made beside the last one's
+_STRIPS = 2  # of patches that are blended, and what is read and copied of one
 _SHARE = 0.8  # of what is left that slabs get
 _FEATURE_MAPS = 10  # of the first width, alive at once in a DRUNet
 
