@@ -24,6 +24,7 @@ _VOLUMES = 9  # x0, x, x_ref, gradient and its reference, direction, step, blend
 _WHOLE_VOLUMES = 4  # in a step with an operator that is applied to the whole
 _PLANE_COPIES = 8  # of a slab in a data step, the projector's among them
 _MEASUREMENTS = 3  # y, its residual, what a projector makes of them
+_STRIPS = 2  # of patches that are blended, and what is read and copied of one
 _SHARE = 0.8  # of what is left that slabs get
 _FEATURE_MAPS = 10  # of the first width, alive at once in a DRUNet
 
@@ -92,7 +93,7 @@ def plan_memory(
         return MemoryPlan(on_disk=False, planes=shape[0], slab_bytes=0)
     by_slabs = isinstance(operator, ProjectionOperator) and not whole_normals
     whole = 0 if by_slabs else _WHOLE_VOLUMES * volume
-    fixed += whole + plane * (2 * patch[0] + 2 * VOLUME_CHUNK)
+    fixed += whole + _STRIPS * plane // shape[1] * math.prod(patch[:2]) + 2 * VOLUME_CHUNK * plane
     for_factors = 0
     if factors is not None and refresh > 1:
         for_factors = least_bytes(factors.load_kernel(), factors.terms)

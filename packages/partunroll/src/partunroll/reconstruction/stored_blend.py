@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from partunroll.errors import NotFiniteError
-from partunroll.patches.blended_slabs import blend_in_slabs
+from partunroll.patches.blended_strips import blend_in_strips
+from partunroll.scratch_planes import ScratchPlanes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ def blend_to_disk(
         Maps a batch of patches to their voxels, and is told whether they are to be logged: those
         that were before are solved again only for what they leave to the next planes.
     windows, batch
-        As for `blend_in_slabs`.
+        As for `blend_in_strips`.
     work, name
         Where the volume is written.
     device
@@ -64,23 +65,27 @@ def blend_to_disk(
 
     is_first = work.ranks.is_first
     writer = work.volume(name).writer(before["planes"], tell) if is_first else None
-    blended = blend_in_slabs(
-        lambda row, some: solve(some, row >= rows),
-        windows,
-        dtype=torch.from_numpy(work.empty()).dtype,
-        device=device,
-        batch=batch,
-        first=before["planes"],
-        ranks=work.ranks,
-    )
-    for row in blended:
-        if log is not None:
-            fresh = log.take(work.ranks)
-            squares = [a + b for a, b in zip(squares or [0.0] * len(fresh), fresh, strict=True)]
-        done = max(done, row.index + 1)
-        _check_finite(row.planes)
-        if writer is not None:
-            writer.write(row.planes)
+    # planes that are added up, and those that wait for the others of their chunks
+    kept = windows.patches[0].shape[0] + work.volume(name).entry.chunks[0]
+    with ScratchPlanes(work.path, kept, work.shape, work.dtype) as scratch:
+        blended = blend_in_strips(
+            lambda row, some: solve(some, row >= rows),
+            windows,
+            scratch,
+            dtype=torch.from_numpy(work.empty()).dtype,
+            device=device,
+            batch=batch,
+            first=before["planes"],
+            check=_check_finite,
+            ranks=work.ranks,
+        )
+        for row, stop in blended:
+            if log is not None:
+                fresh = log.take(work.ranks)
+                squares = [a + b for a, b in zip(squares or [0.0] * len(fresh), fresh, strict=True)]
+            done = max(done, row + 1)
+            if writer is not None:
+                writer.write_from(scratch, stop)
     return squares
 
 

@@ -66,8 +66,8 @@ def reconstruct_stored(
 ) -> StoredReconstruction:
     """Reconstruct a volume that does not fit into memory; as `reconstruct`, up to rounding.
 
-    In memory are the measurements (twice), the planes of one row of patches, a batch of patches
-    and a slab of the operator or of the factors. On disk are up to seven volumes.
+    In memory are the measurements (twice), one strip of patches as long as the volume, a batch of
+    patches and a slab of the operator or of the factors. On disk are up to seven volumes.
 
     Parameters
     ----------

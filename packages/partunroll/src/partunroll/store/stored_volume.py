@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import zarr
 
+    from partunroll.scratch_planes import ScratchPlanes
+
 
 @dataclass(frozen=True, eq=False)
 class StoredVolume:
@@ -103,6 +105,19 @@ class PlaneWriter:
         self._done = first
         self._on_written = on_written
         self._waiting: list[np.ndarray] = []
+
+    def write_from(self, scratch: ScratchPlanes, stop: int) -> None:
+        """Write the planes before `stop` that fill chunks, a row of chunks at a time."""
+        sides, shape = self._array.chunks, self._array.shape
+        ready = stop if stop == shape[0] else stop - stop % sides[0]
+        for start in range(self._done, ready, sides[0]):
+            planes = range(start, min(start + sides[0], ready))
+            for row in range(0, shape[1], sides[1]):
+                rows = range(row, min(row + sides[1], shape[1]))
+                self._array[start : planes.stop, row : rows.stop] = scratch.read(planes, rows)
+        if ready > self._done:
+            self._done = ready
+            self._on_written(ready)
 
     def write(self, planes: np.ndarray | torch.Tensor) -> None:
         """Take the next planes, ``(count, …)``; they reach the disk with their chunks."""
