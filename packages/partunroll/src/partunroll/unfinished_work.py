@@ -124,15 +124,21 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
 
 
 def _lock(lock: IO[bytes]) -> bool:
-    """Lock a file until it is closed; elsewhere than on POSIX systems, nothing is locked."""
+    """Lock a file until it is closed; False if another process has.
+
+    Where that cannot be done (systems that are not POSIX, some network file systems), nothing is
+    locked.
+    """
     try:
         import fcntl
     except ImportError:
         return True
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return True
     return True
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+TEMPLATE_REMEDY = "write one with `normalfit template KIND > op.yaml`"
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML's safe loader that refuses duplicate keys and reads ``1e-3`` as a number."""
 
@@ -35,8 +38,19 @@ _UniqueKeyLoader.add_implicit_resolver(
 )
 
 
-def read_yaml_mapping(path: Path) -> dict[Any, Any]:
+def read_yaml_mapping(
+    path: Path, what: str = "operator file", remedy: str = TEMPLATE_REMEDY
+) -> dict[Any, Any]:
     """Return the mapping in a YAML file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What it should be, for messages.
+    remedy
+        What to do where there is none, for messages.
 
     Raises
     ------
@@ -46,20 +60,17 @@ def read_yaml_mapping(path: Path) -> dict[Any, Any]:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 - safe
     except FileNotFoundError:
-        msg = (
-            f"operator file must exist, got {path}; "
-            "write one with `normalfit template KIND > op.yaml`"
-        )
+        msg = f"{what} must exist, got {path}; {remedy}"
         raise InputError(msg) from None
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"operator file must be readable text, got {path} ({error})"
+        msg = f"{what} must be readable text, got {path} ({error})"
         raise InputError(msg) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: month 13 of a date
         msg = f"{path}: {_explained(error)}"
         raise InputError(msg) from error
     if not isinstance(document, dict):
         got = "an empty file" if document is None else f"a {type(document).__name__}"
-        msg = f"{path}: operator file must be a mapping of keys to values, got {got}"
+        msg = f"{path}: {what} must be a mapping of keys to values, got {got}"
         raise InputError(msg)
     return document
 

@@ -15,6 +15,7 @@ from partunroll.ranks import Ranks
 from partunroll.store.data_store import DataStore
 from partunroll.training.patch_sampler import PatchSampler, check_rotations
 from partunroll.training.patch_source import PatchSource
+from partunroll.training.stored_foreground import stored_foreground
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from partunroll.training.training_operator import TrainingOperator
 
 _NUM_ARRAYS = 3  # reference, initial estimate, residual backprojection
-_MAX_CACHED_BYTES = 4 * 2**30  # our choice; larger stores are read patch by patch
+_MAX_CACHED_BYTES = 4 * 2**30  # with factors; more is read patch by patch; our choice
 
 
 class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
@@ -82,7 +83,11 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
             config,
             self._samples,
             {operator.name: operator.factors.shape for operator in operators},
-            partial(_read_reference, DataStore.open(store_path)),
+            partial(
+                stored_foreground,
+                DataStore.open(store_path),
+                threshold=config.sampling.threshold,
+            ),
         )
         self._source: PatchSource | None = None
 
@@ -124,7 +129,8 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
 
     @property
     def _is_cached(self) -> bool:
-        return self._config.cache and self._num_bytes() <= _MAX_CACHED_BYTES
+        factors = sum(operator.factors.num_bytes for operator in self._operators.values())
+        return self._config.cache and self._num_bytes() + factors <= _MAX_CACHED_BYTES
 
     @torch.no_grad()
     def _batch(
@@ -162,10 +168,6 @@ class PatchDataset(torch.utils.data.Dataset[PatchBatch]):
         return sum(
             sizes[n] * _NUM_ARRAYS * voxels[n] * len(ids) for n, ids in self._samples.items()
         )
-
-
-def _read_reference(store: DataStore, sample: str, patch: Patch) -> np.ndarray:
-    return store.read(sample, "reference", patch)
 
 
 def training_samples(store_path: Path) -> dict[str, tuple[str, ...]]:
