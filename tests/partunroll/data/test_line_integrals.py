@@ -82,9 +82,7 @@ def test_shapes_are_checked(scan):
 
 def test_exchanged_fields_are_named(scan):
     _, counts, flat, dark = scan
-    with pytest.raises(
-        InputError, match=r"flat must be brighter than dark .* got 0%; were"
-    ):
+    with pytest.raises(InputError, match=r"flat must be brighter than dark .* got 0%; were"):
         line_integrals(counts, dark, flat)
 
 

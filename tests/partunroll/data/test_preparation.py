@@ -140,7 +140,9 @@ def test_long_names_are_cut(tmp_path, cone_spec, scan, truth):
 
 def test_samples_of_one_id_are_refused(tmp_path, cone_spec):
     """The second would be taken for the first, complete already, and be left out."""
-    source = SampleSource("a", "ct", "train", "file", lambda: cone_spec, lambda _: (None, None))
+    source = SampleSource(
+        "a", "ct", "train", "file", lambda: cone_spec, lambda _: (torch.ones(1), None)
+    )
     how = Preparation(None, "hann", "auto", None, torch.device("cpu"))
     with pytest.raises(InputError, match="samples must have different ids, got a twice"):
         store_samples([source, source], tmp_path / "d.zarr", how, {}, [])
