@@ -1,4 +1,4 @@
-"""Prepare in forked processes: killed at seeded moments, and with its peak memory taken.
+"""Prepare in forked processes, with their peak memory taken.
 
 A script, run once by the tests beside it: importing the packages takes longer than the rest.
 Nothing starts a thread before a process is forked.
@@ -7,9 +7,7 @@ Nothing starts a thread before a process is forked.
 import json
 import os
 import resource
-import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ import numpy as np
 from normalfit.specs import spec_from_document
 from partunroll.measurements.preparation import prepare
 
-SAMPLES, KILLS, SIDE = 4, 6, 128
+SIDE = 128
 CONE = {"kind": "cone_beam", "voxel_mm": 1.0, "detector_shape": [64, 64], "num_views": 8}
 
 
@@ -49,26 +47,6 @@ def forked(run, *arguments):
 def finished(child):
     if os.waitpid(child, 0)[1] != 0:
         sys.exit("a forked process failed")
-
-
-def kill_drill(folder, seed):
-    """Kill `prepare` at seeded moments, then let it finish; compare with ``undisturbed.zarr``."""
-    spec = inpainting(16)
-    files = written(folder, (SAMPLES, 16, 16, 16), (SAMPLES, 16, 16, 16))
-    start = time.monotonic()
-    finished(forked(prepare, spec, *files, folder / "undisturbed.zarr"))
-    seconds = time.monotonic() - start
-    complete = []
-    for moment in np.random.default_rng(seed).uniform(0.1, 0.5, KILLS) * seconds:
-        child = forked(prepare, spec, *files, folder / "killed.zarr")
-        time.sleep(moment)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        complete.append(len(list(folder.glob(".*.unfinished/complete/sample-*"))))
-        if (folder / "killed.zarr").exists():
-            return complete
-    finished(forked(prepare, spec, *files, folder / "killed.zarr"))
-    return complete
 
 
 def written(folder, shape_of_x, shape_of_y):
@@ -103,14 +81,13 @@ def spec_name(make_spec):
     return make_spec.__name__
 
 
-def main(folder, seed):
-    complete = kill_drill(folder, seed)
+def main(folder):
     volumes = {}
     for make_spec, method in ((cone_beam, "fdk"), (inpainting, "least-squares")):
         finished(forked(measure_memory, folder, make_spec, method))
         volumes[method] = float((folder / f"{spec_name(make_spec)}.txt").read_text())
-    sys.stdout.write(json.dumps({"complete": complete, "volumes": volumes}))
+    sys.stdout.write(json.dumps({"volumes": volumes}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]))

@@ -5,6 +5,7 @@ import pytest
 
 from partunroll.errors import InputError
 from partunroll.measurements.line_integrals import line_integrals
+from partunroll.measurements.line_integrals_to_file import line_integrals_to_file
 
 SHAPE = (3, 12, 15)
 
@@ -77,3 +78,15 @@ def test_shapes_are_checked(scan):
         line_integrals(counts, flat[1:], dark)
     with pytest.raises(InputError, match="views, rows, columns"):
         line_integrals(counts[0], flat, dark)
+
+
+def test_exchanged_fields_are_named(scan):
+    _, counts, flat, dark = scan
+    with pytest.raises(InputError, match=r"flat must be brighter than dark .* got 0%; were"):
+        line_integrals(counts, dark, flat)
+
+
+def test_a_file_of_one_array_is_no_scan(tmp_path, scan):
+    np.save(tmp_path / "scan.npy", scan[1])
+    with pytest.raises(InputError, match=r"scan must be a readable npz file, got .*: File is not"):
+        line_integrals_to_file(tmp_path / "scan.npy", tmp_path / "y.npy")

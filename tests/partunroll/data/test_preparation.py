@@ -1,13 +1,17 @@
 """Measured data become samples whose units fit the reference, with or without one."""
 
+import errno
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from partunroll.errors import InputError
 from partunroll.measurements.preparation import prepare
+from partunroll.measurements.prepared_samples import Preparation, SampleSource, store_samples
 from partunroll.objects.made_objects import made_object
 from partunroll.store.data_store import DataStore
 
@@ -106,3 +110,52 @@ def test_files_of_one_name_become_samples_of_two(tmp_path, cone_spec, scan):
     prepare(cone_spec, [scan, again], None, tmp_path / "d.zarr")
     samples = DataStore.open(tmp_path / "d.zarr").samples
     assert [sample.id for sample in samples] == ["scan", "scan-2"]
+
+
+def test_measurements_that_are_all_zero_are_refused(tmp_path, cone_spec, scan, truth):
+    np.save(tmp_path / "zero.npy", 0 * np.load(scan))
+    with pytest.raises(InputError, match=r"must not all be zero, got those of .*zero.npy"):
+        prepare(cone_spec, tmp_path / "zero.npy", truth, tmp_path / "d.zarr")
+
+
+def test_values_beyond_float32_are_refused_without_a_warning(tmp_path, cone_spec, scan, truth):
+    np.save(tmp_path / "large.npy", 1e300 * np.load(scan).astype(np.float64))
+    with pytest.raises(InputError, match=r"measurements must be finite, got \d+ NaN or infinite"):
+        prepare(cone_spec, tmp_path / "large.npy", truth, tmp_path / "d.zarr")
+
+
+def test_a_damaged_tif_has_one_line(tmp_path, cone_spec, scan, truth, capfd):
+    tifffile.imwrite(tmp_path / "y.tif", np.load(scan))
+    (tmp_path / "y.tif").write_bytes((tmp_path / "y.tif").read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"y.tif must be a readable file"):
+        prepare(cone_spec, tmp_path / "y.tif", truth, tmp_path / "d.zarr")
+    assert capfd.readouterr().err == ""
+
+
+def test_long_names_are_cut(tmp_path, cone_spec, scan, truth):
+    shutil.copy(scan, tmp_path / f"{'y' * 240}.npy")
+    prepare(cone_spec, tmp_path / f"{'y' * 240}.npy", truth, tmp_path / "d.zarr")
+    assert [s.id for s in DataStore.open(tmp_path / "d.zarr").samples] == ["y" * 150]
+
+
+def test_samples_of_one_id_are_refused(tmp_path, cone_spec):
+    """The second would be taken for the first, complete already, and be left out."""
+    source = SampleSource(
+        "a", "ct", "train", "file", lambda: cone_spec, lambda _: (torch.ones(1), None)
+    )
+    how = Preparation(None, "hann", "auto", None, torch.device("cpu"))
+    with pytest.raises(InputError, match="samples must have different ids, got a twice"):
+        store_samples([source, source], tmp_path / "d.zarr", how, {}, [])
+    with pytest.raises(InputError, match=r"name of the sample must begin with .* got 'a/b'"):
+        store_samples([replace(source, id="a/b")], tmp_path / "d.zarr", how, {}, [])
+
+
+def test_a_file_system_that_cannot_lock_is_used_all_the_same(
+    tmp_path, cone_spec, scan, truth, monkeypatch
+):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    prepare(cone_spec, scan, truth, tmp_path / "d.zarr")
+    assert not list(tmp_path.glob(".*"))

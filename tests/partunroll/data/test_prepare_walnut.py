@@ -1,5 +1,7 @@
 """The Walnut-CBCT collection is read as its authors read it, from small files in its layout."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tifffile
@@ -164,7 +166,8 @@ def test_what_is_missing_is_named(tmp_path, walnuts):
         prepare_walnut(tmp_path, tmp_path / "d.zarr", WalnutChoice(views=(6,)))
     (tmp_path / "split.yaml").write_text("train: [Walnut1, Walnut7]\ntests: [Walnut2]\n")
     with pytest.raises(
-        InputError, match=r"got 'tests'; train must name what there is, got Walnut7"
+        InputError,
+        match=r"got 'tests'; train must name one of .*, Walnut10, got Walnut7",
     ):
         prepare_walnut(folder, tmp_path / "d.zarr", split=tmp_path / "split.yaml")
 
@@ -183,3 +186,73 @@ def test_the_command_takes_two_words(tmp_path, walnuts, capsys):
         run(app, errors=(NormalfitError, PartunrollError), arguments=arguments)
     assert ended.value.code == 2
     assert "must not exist yet" in capsys.readouterr().err
+
+
+def _geometry_as(change):
+    def alter(walnut):
+        path = walnut / "Projections/tubeV2/scan_geom_corrected.geom"
+        np.savetxt(path, change(np.loadtxt(path)))
+
+    return alter
+
+
+def _image_as(name, change):
+    def alter(walnut):
+        tifffile.imwrite(walnut / name, change(tifffile.imread(walnut / name)))
+
+    return alter
+
+
+def _exchanged(walnut):
+    scan = walnut / "Projections/tubeV2"
+    dark = (scan / "di000000.tif").read_bytes()
+    (scan / "io000000.tif").rename(scan / "di000000.tif")
+    for i in range(2):
+        (scan / f"io{i:06d}.tif").write_bytes(dark)
+
+
+SLICE = f"Reconstructions/full_AGD_50_{SIDE - 1:06d}.tif"
+VIEW = f"Projections/tubeV2/scan_{ANGLES:06d}.tif"
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        # row i would be paired with the view of row i + 1
+        (_geometry_as(lambda v: v[:-1]), "must have a row for each .* got 24 rows, .* number 24"),
+        (_geometry_as(lambda v: np.r_[v[:-1], v[5:6]]), "must end where it begins, got sources"),
+        (_geometry_as(lambda v: 0 * v), "geom: u and v must be two directions"),
+        # the others would be half a voxel off
+        (lambda w: (w / SLICE).unlink(), "as many slices as .* got 20 of 21 × 21"),
+        (_image_as(SLICE, lambda x: x * np.float32(np.nan)), "image must be finite, got 441 NaN"),
+        (
+            lambda w: (w / "Projections/tubeV2/io000001.tif").unlink(),
+            r"io000000.tif and io000001.tif, got io000000.tif",
+        ),
+        (_exchanged, "flat must be brighter than dark in most pixels, got 0%; were the two exch"),
+        (
+            _image_as(VIEW, lambda x: np.where(np.arange(x.shape[1]) % 9 == 0, 0, x)),
+            rf"scan_0000{ANGLES}.tif must have counts above the dark field, got 12% .* 5%",
+        ),
+        (_image_as(VIEW, lambda x: x.astype("c8")), "one real image of one channel, got complex64"),
+        (
+            lambda w: shutil.rmtree(w / "Projections"),
+            "tubeV2 must hold io000000.tif",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(tmp_path, walnuts, alter, message):
+    folder, _ = walnuts
+    shutil.copytree(folder / "Walnut1", tmp_path / "Walnut1")
+    alter(tmp_path / "Walnut1")
+    with pytest.raises(InputError, match=message):
+        prepare_walnut(tmp_path, tmp_path / "d.zarr", WalnutChoice(views=(6,)))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_voxels_that_are_binned_too_much_are_refused(tmp_path, walnuts):
+    folder, _ = walnuts
+    with pytest.raises(InputError, match=r"volume_bin must be 1 … 21, got 22"):
+        prepare_walnut(folder, tmp_path / "d.zarr", WalnutChoice(views=(6,), volume_bin=22))
+    with pytest.raises(NormalfitError, match=r"split file must exist, .* write lists of names"):
+        prepare_walnut(folder, tmp_path / "d.zarr", split=tmp_path / "split.yaml")

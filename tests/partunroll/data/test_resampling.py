@@ -123,3 +123,8 @@ def test_axes_and_mode_are_checked():
         resample(np.zeros((4, 4), np.float32), None, CUBE)
     with pytest.raises(InputError, match="'stretch'"):
         resample(np.zeros((4, 4, 4), np.float32), None, CUBE, mode="stretch")
+
+
+def test_a_range_that_is_not_finite_is_refused():
+    with pytest.raises(InputError, match="value_range must be finite and ascend, got -inf to 1"):
+        scale_to_unit(np.arange(8.0).reshape(2, 2, 2), (-np.inf, 1))

@@ -1,5 +1,8 @@
 """Calgary-Campinas raw data are read from small files in their layout, and undersampled."""
 
+import pickle
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -10,8 +13,8 @@ from normalfit.errors import NormalfitError
 from normalfit.mri.birdcage import birdcage_maps
 from normalfit.operators.multicoil_mri import MulticoilMRI
 from partunroll.cli import app
-from partunroll.errors import InputError, PartunrollError
-from partunroll.measurements.calgary_layout import CalgaryScan
+from partunroll.errors import DataStoreError, InputError, PartunrollError
+from partunroll.measurements.calgary_layout import CalgaryScan, find_scans
 from partunroll.measurements.calgary_preparation import CalgaryChoice, prepare_calgary
 from partunroll.measurements.undersampling import undersample
 from partunroll.objects.made_objects import made_object
@@ -126,3 +129,76 @@ def test_other_files_are_refused(tmp_path, heads):
     (tmp_path / "split.yaml").write_text("train: [a]\n")
     with pytest.raises(InputError, match=r"2 · coils\), got float64 \(4, 5, 6, 7\)"):
         prepare_calgary(tmp_path, tmp_path / "d.zarr", split=tmp_path / "split.yaml")
+
+
+def test_bad_options_and_names_are_refused_before_anything_is_read(tmp_path, heads, monkeypatch):
+    folder, _ = heads
+    monkeypatch.setattr(CalgaryScan, "read", lambda _: pytest.fail("must not be read"))
+    with pytest.raises(InputError, match=r"each once and 1 or more, got \[2.0000001, 2.0000002\]"):
+        CalgaryChoice(accelerations=(2.0000001, 2.0000002))  # both would be r2, and one sample
+    with pytest.raises(InputError, match=r"each once and 1 or more, got \[5, 0.5\]"):
+        CalgaryChoice(accelerations=(5, 0.5))
+    for wrong, message in (
+        ({"accelerations": (2.0, 50.0)}, "calibration must leave room for 9 samples"),
+        ({"mask": "uniform", "accelerations": (2.0, 2.5)}, "acceleration must be a whole number"),
+        ({"calibration": 21}, r"calibration must be 2 … 20, got 21 for .*h5"),
+    ):
+        choice = replace(CHOICE, **wrong)
+        with pytest.raises((NormalfitError, InputError), match=message):
+            prepare_calgary(folder, tmp_path / "d.zarr", choice)
+    write_scan(tmp_path / "Train" / "a.h5", (2, 22, 20))
+    write_scan(tmp_path / "Train" / "ä.h5", (2, 22, 20))
+    with pytest.raises(InputError, match=r"name of the sample must begin with .* got 'ä-r2'"):
+        prepare_calgary(tmp_path, tmp_path / "d.zarr", CHOICE)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_hidden_files_are_passed_over(tmp_path):
+    write_scan(tmp_path / "Train" / "a.H5", (2, 22, 20))
+    (tmp_path / "Train" / "._a.h5").write_bytes(b"what an archive of another system brings")
+    assert [scan.name for scan in find_scans(tmp_path)] == ["a"]
+
+
+def _altered(path, change):
+    with h5py.File(path, "r+") as file:
+        values = change(file["kspace"][:])
+        del file["kspace"]
+        file["kspace"] = values
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda k: k.transpose(0, 2, 1, 3), r"largest near the middle of ky and kz, \(10, 11\)"),
+        (lambda k: np.fft.ifftshift(k, axes=(1, 2)), r"middle of ky and kz, \(11, 10\)"),
+        (
+            lambda k: k * (np.random.default_rng(0).random((1, 22, 20, 1)) < 0.2),
+            "kspace must be fully sampled, .* that are not zero",
+        ),
+        (lambda k: 0 * k, "kspace must hold a signal, got zeros"),
+        (lambda k: k[..., :0], "2 · coils"),
+    ],
+)
+def test_kspace_of_another_layout_is_refused(tmp_path, change, message):
+    write_scan(tmp_path / "Train" / "a.h5", (2, 22, 20))
+    _altered(tmp_path / "Train" / "a.h5", change)
+    with pytest.raises(InputError, match=message):
+        prepare_calgary(tmp_path, tmp_path / "d.zarr", CHOICE)
+
+
+def test_operators_of_a_store_leave_their_maps_on_disk(tmp_path, heads):
+    """A store of many scans has more coil maps than fit into memory."""
+    folder, _ = heads
+    prepare_calgary(folder, tmp_path / "d.zarr", replace(CHOICE, accelerations=(2.0,)))
+    specs = DataStore.open(tmp_path / "d.zarr").operators
+    name = next(iter(specs))
+    size = specs[name].arrays["coil_maps_file"].nbytes
+    assert len(pickle.dumps(specs)) < size / 10  # as it is sent to workers
+    sent = pickle.loads(pickle.dumps(specs[name]))  # noqa: S301 - our own
+    assert sent.fingerprint == specs[name].fingerprint
+    with pytest.raises(ValueError, match="read-only"):
+        sent.arrays["coil_maps_file"][0] = 0
+    (chunk, *_) = (tmp_path / "d.zarr/operators" / name / "coil_maps_file/c").rglob("0/0/0/0")
+    chunk.write_bytes(b"\0" * 20)
+    with pytest.raises(DataStoreError, match="coil_maps_file must be sound"):
+        sent.build()

@@ -16,6 +16,7 @@ from partunroll.configuration.train_config import TrainConfig
 from partunroll.errors import DataStoreError, InputError
 from partunroll.patches.patch_symmetry import PatchSymmetry
 from partunroll.store.data_store import SampleInfo, create_store
+from partunroll.store.data_store_arrays import write_array
 from partunroll.store.data_store_header import SAMPLE_ARRAYS
 from partunroll.training.foreground import ForegroundMap
 from partunroll.training.patch_dataset import PatchDataset
@@ -26,6 +27,7 @@ from partunroll.training.patch_sampler import (
     patch_around,
     rotated_axes,
 )
+from partunroll.training.patch_source import MAX_BUILT, PatchSource
 from partunroll.training.patch_training import train
 from partunroll.training.training_operator import match_factor_files
 
@@ -38,13 +40,12 @@ def config(grid=GRID, **values):
     return TrainConfig.model_validate({"patch_shape": 10, "batch": 3, **values}).resolved(grid)
 
 
-def no_reading(sample, patch):
-    pytest.fail(f"{sample} must not be read to draw, got {patch}")
-
-
 def sampler(volumes=None, grid=GRID, **values):
-    read = (lambda sample, patch: volumes[sample][patch.slices]) if volumes else no_reading
-    return PatchSampler(config(grid, **values), SAMPLES, {"op": grid}, read)
+    def find(sample, shape):
+        assert volumes, f"{sample} must not be read to draw"
+        return ForegroundMap.of_volume(sample, shape, 0.3, lambda p: volumes[sample][p.slices])
+
+    return PatchSampler(config(grid, **values), SAMPLES, {"op": grid}, find)
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +274,44 @@ def test_only_the_chunks_that_patches_meet_are_read(large):
     dataset._sampler.draw(3)  # reads nothing
     with pytest.raises(DataStoreError, match="chunk 2/0 of reference must exist"):
         _ = dataset[3]
+
+
+def test_the_foreground_is_counted_once_for_all_runs(large):
+    folder, operators = large
+    values = config((600, 300), sampling={"foreground": 1.0}, cache=False)
+    first = PatchDataset(folder / "data.zarr", operators, values)
+    chunks = folder / "data.zarr/samples/a/reference/c"
+    chunks.rename(folder / "away")  # no chunk of it can be read
+    second = PatchDataset(folder / "data.zarr", operators, values)
+    assert [second._sampler.draw(s) for s in range(9)] == [first._sampler.draw(s) for s in range(9)]
+    values = config((600, 300), sampling={"foreground": 1.0, "threshold": 0.5}, cache=False)
+    with pytest.raises(DataStoreError, match="reference must exist"):
+        PatchDataset(folder / "data.zarr", operators, values)
+
+
+@pytest.mark.parametrize("damage", ["of another reference", "chunk", "metadata"])
+def test_counts_that_do_not_belong_or_are_damaged_are_made_again(large, damage):
+    folder, operators = large
+    values = config((600, 300), sampling={"foreground": 1.0}, cache=False)
+    counts = folder / "data.zarr/samples/a/foreground-0.1"
+    expected = PatchDataset(folder / "data.zarr", operators, values)._sampler.draw(0)
+    if damage == "chunk":
+        (counts / "c/0").write_bytes(b"nothing")
+    elif damage == "metadata":
+        (counts / "zarr.json").write_text("{")
+    else:
+        shutil.rmtree(counts)
+        write_array(counts, np.array([1, 0, 0, 0, 0, 0]), (6,), {"reference_sha256": "0" * 64})
+    assert PatchDataset(folder / "data.zarr", operators, values)._sampler.draw(0) == expected
+
+
+def test_few_operators_are_kept(problem):
+    operators = {f"op{i}": problem.operators[0] for i in range(6)}
+    source = PatchSource(problem.data, operators, cache=True, device=torch.device("cpu"))
+    first = source.operator("op0")
+    for i in range(1, MAX_BUILT):
+        source.operator(f"op{i}")
+    assert source.operator("op0") is first
+    source.operator("op5")  # in the place of op1, which was not used for longest
+    assert source.operator("op0") is first
+    assert set(source._built) == {"op0", "op2", "op3", "op5"}

@@ -126,7 +126,8 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
 def try_lock(lock: IO[bytes]) -> bool:
     """Lock a file until it is closed; False where another process has it.
 
-    Elsewhere than on POSIX systems, nothing is locked.
+    Where that cannot be done (systems that are not POSIX, some network file systems), nothing is
+    locked.
     """
     try:
         import fcntl
@@ -134,8 +135,10 @@ def try_lock(lock: IO[bytes]) -> bool:
         return True
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return True
     return True
 
 

@@ -26,7 +26,7 @@ def estimate_coil_maps(
     method: Method = "calibration",
     axes: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """Estimate coil maps from the centre of k-space.
+    """Estimate coil maps from the centre of k-space; beside the two, a few coils are held.
 
     Parameters
     ----------
@@ -73,36 +73,43 @@ def estimate_coil_maps(
     kspace = kspace.to(torch.complex64)
     if method == "espirit":
         return _espirit(kspace, calibration, chosen)
-    low = centred_ifft(_tapered_centre(kspace, calibration, chosen), [1 + a for a in chosen])
-    return normalised_maps(low)
+    images = torch.empty_like(kspace)
+    for coil, values in zip(images, kspace, strict=True):  # so that one coil is held beside them
+        coil[...] = centred_ifft(_tapered_centre(values, calibration, chosen), list(chosen))
+    return _normalise(images)
 
 
-def normalised_maps(images: torch.Tensor) -> torch.Tensor:
-    """Divide coil images ``(coils, *shape)`` by the root of their sum of squares.
+def _normalise(images: torch.Tensor) -> torch.Tensor:
+    """Divide coil images ``(coils, *shape)``, in their place, by the root of their sum of squares.
 
     Raises
     ------
     InputError
         The images are zero.
     """
-    root = images.abs().square().sum(0).sqrt()
+    root = torch.empty_like(images[0], dtype=torch.float32)
+    for i in range(len(root)):
+        root[i] = images[:, i].abs().square().sum(0).sqrt()
     largest = float(root.max())
     if not largest > 0:
         msg = "kspace must hold a signal in its centre, got zeros"
         raise InputError(msg)
-    return torch.where(root > _FLOOR * largest, images / root.clamp_min(_FLOOR * largest), 0)
+    known, root = root > _FLOOR * largest, root.clamp_min(_FLOOR * largest)
+    for coil in images:
+        coil[...] = torch.where(known, coil / root, 0)
+    return images
 
 
 def _tapered_centre(kspace: torch.Tensor, side: int, axes: tuple[int, ...]) -> torch.Tensor:
-    """Return k-space times a Hann window over its centre, against ringing."""
+    """Return a coil's k-space times a Hann window over its centre, against ringing."""
     result = kspace
     for axis in axes:
-        n = kspace.shape[1 + axis]
+        n = kspace.shape[axis]
         window = torch.zeros(n, device=kspace.device)
         first = n // 2 - side // 2
         inner = torch.hann_window(side + 2, periodic=False, device=kspace.device)[1:-1]
         window[first : first + side] = inner
-        result = result * window.reshape(-1, *[1] * (kspace.ndim - 2 - axis))
+        result = result * window.reshape(-1, *[1] * (kspace.ndim - 1 - axis))
     return result
 
 

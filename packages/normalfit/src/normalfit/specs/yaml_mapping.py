@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+TEMPLATE_REMEDY = "write one with `normalfit template KIND > op.yaml`"
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML's safe loader that refuses duplicate keys and reads ``1e-3`` as a number."""
 
@@ -35,7 +38,9 @@ _UniqueKeyLoader.add_implicit_resolver(
 )
 
 
-def read_yaml_mapping(path: Path, what: str = "operator file") -> dict[Any, Any]:
+def read_yaml_mapping(
+    path: Path, what: str = "operator file", remedy: str = TEMPLATE_REMEDY
+) -> dict[Any, Any]:
     """Return the mapping in a YAML file.
 
     Parameters
@@ -43,7 +48,9 @@ def read_yaml_mapping(path: Path, what: str = "operator file") -> dict[Any, Any]
     path
         The file.
     what
-        What it is, for messages.
+        What it should be, for messages.
+    remedy
+        What to do where there is none, for messages.
 
     Raises
     ------
@@ -53,8 +60,7 @@ def read_yaml_mapping(path: Path, what: str = "operator file") -> dict[Any, Any]
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # noqa: S506 - safe
     except FileNotFoundError:
-        template = "; write one with `normalfit template KIND > op.yaml`"
-        msg = f"{what} must exist, got {path}{template if what == 'operator file' else ''}"
+        msg = f"{what} must exist, got {path}; {remedy}"
         raise InputError(msg) from None
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{what} must be readable text, got {path} ({error})"

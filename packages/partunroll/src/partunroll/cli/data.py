@@ -1,4 +1,4 @@
-"""Commands that make data: simulate, prepare, line-integrals, initial."""
+"""Commands that make data: simulate, line-integrals, initial."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from partunroll.cli.options import (
     MethodOption,
     OperatorOption,
     OutputOption,
+    Split,
     WindowOption,
     command_line,
 )
-
-Split = Literal["train", "validation", "test"]
 
 
 def simulate(
@@ -116,75 +115,6 @@ def simulate(
             mode=mode,
             mask=mask,
             value_range=value_range,
-            backend=backend,
-            device=device,
-            progress=bars,
-        )
-    print_result(str(summary), summary.as_json(), json)
-
-
-def prepare(
-    operator: OperatorOption,
-    measurements: Annotated[
-        list[str],
-        typer.Option("--measurements", metavar="FILE...", help="npy, npz, h5, cfl, tif, zarr, ..."),
-    ],
-    output: OutputOption,
-    reference: Annotated[
-        list[str] | None,
-        typer.Option("--reference", metavar="FILE...", help="As many volumes; none to test only."),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the operator; default: of its file.")
-    ] = None,
-    intensity_per_mm: Annotated[
-        float | None,
-        typer.Option(
-            "--intensity-per-mm",
-            help="What becomes 1; default: the 99.9th percentile of each reference.",
-        ),
-    ] = None,
-    split: Annotated[
-        Split | None,
-        typer.Option(
-            "--split", help="What they are for; default: train with references, else test."
-        ),
-    ] = None,
-    undersample: Annotated[
-        bool,
-        typer.Option(
-            "--undersample",
-            help="The measurements are full k-space: apply the mask, and make the reference.",
-        ),
-    ] = False,
-    window: WindowOption = "hann",
-    method: MethodOption = "auto",
-    backend: BackendOption = None,
-    device: DeviceOption = "auto",
-    json: JsonOption = None,
-) -> None:
-    """Put measured data, with references where there are some, into a data store.
-
-    Two public collections have commands of their own: 'prepare walnut', 'prepare calgary'.
-    """
-    from normalfit.progress_bar import progress_bars
-    from normalfit.specs import load_spec
-    from partunroll.measurements.preparation import prepare as prepare_data
-    from partunroll.objects.object_sources import safe_name
-
-    check_outputs(output, json)
-    with progress_bars() as bars:
-        summary = prepare_data(
-            load_spec(operator),
-            measurements,
-            reference or None,
-            output,
-            name=name or safe_name(operator),
-            intensity_per_mm=intensity_per_mm,
-            split=split,
-            undersampled=undersample,
-            window=window,
-            method=method,
             backend=backend,
             device=device,
             progress=bars,

@@ -9,12 +9,21 @@ from typing import Annotated, Literal
 
 import typer
 
+Split = Literal["train", "validation", "test"]
+
 OperatorOption = Annotated[
     Path,
     typer.Option("--operator", metavar="YAML", help="The operator; see 'normalfit template'."),
 ]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="PATH", help="What to make; must not exist yet.")
+]
+IntensityOption = Annotated[
+    float | None,
+    typer.Option(
+        "--intensity-per-mm",
+        help="What becomes 1; default: the 99.9th percentile of each reference.",
+    ),
 ]
 JsonOption = Annotated[
     Path | None,

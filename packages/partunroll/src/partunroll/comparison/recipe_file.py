@@ -39,7 +39,7 @@ def load_recipe(path: Path, data: Path | None = None, split: Path | None = None)
     InputError
         The file is no YAML mapping (normalfit's), or keys do not meet their requirements.
     """
-    document = read_yaml_mapping(path, "recipe")
+    document = read_yaml_mapping(path, "recipe", "see docs/comparison.md")
     section = document.get("data")
     if isinstance(section, dict):
         section = _rooted(section, path.parent)

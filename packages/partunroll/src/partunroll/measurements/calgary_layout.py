@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MEASURED_KZ = 0.85
 VOXEL_MM = 1.0
+PEAK_REACH = 0.1  # of the points, beside the middle; an echo is off by a few  # our choice
+MIN_SAMPLED = 0.9  # of the points in the inscribed ellipse; files of R = 5 have 0.2  # our choice
 _KEY = "kspace"
 _SLICES_AT_ONCE = 8
 
@@ -54,7 +56,7 @@ class CalgaryScan:
     @property
     def name(self) -> str:
         """Name of the file without its ending, ``e14089s3_P53248.7``."""
-        return self.path.name.removesuffix(".h5")
+        return self.path.stem
 
     def shape(self) -> tuple[int, int, int, int]:
         """Return ``(coils, x, ky, kz)`` of what is taken.
@@ -81,9 +83,11 @@ class CalgaryScan:
         Raises
         ------
         InputError
-            As `shape`, or a value is not finite.
+            As `shape`, a value is not finite, or the file is of another layout: k-space does not
+            have its largest value near its centre, or was not fully sampled.
         """
         shape = self.shape()
+        largest = np.zeros(shape[2:])
         kspace = np.empty(shape, np.complex64)
         phase = _linear_phase(shape[2])[:, None] * _linear_phase(shape[3])[None, :]
         weights = (phase * self.measured()).astype(np.complex64)
@@ -95,9 +99,35 @@ class CalgaryScan:
                 if not np.isfinite(parts).all():
                     msg = f"{_KEY} must be finite, got NaN or infinite values in {self.path}"
                     raise InputError(msg)
+                np.maximum(largest, np.abs(parts).max(axis=(0, 3)), out=largest)
                 coils = parts[..., ::2] + 1j * parts[..., 1::2]
                 kspace[:, start - first : stop - first] = np.moveaxis(coils, -1, 0) * weights
+        self._check_sampling(largest * self.measured())
         return torch.from_numpy(kspace)
+
+    def _check_sampling(self, largest: NDArray[np.float64]) -> None:
+        """Refuse k-space by the largest magnitude of each of its points, ``(ky, kz)``."""
+        if not largest.any():
+            msg = f"{_KEY} must hold a signal, got zeros in {self.path}"
+            raise InputError(msg)
+        sides = largest.shape
+        peak = np.unravel_index(int(largest.argmax()), sides)
+        if any(abs(i - n // 2) > max(2, n * PEAK_REACH) for i, n in zip(peak, sides, strict=True)):
+            middle = tuple(n // 2 for n in sides)
+            msg = (
+                f"{_KEY} must be largest near the middle of ky and kz, {middle}, got its largest "
+                f"value at {tuple(map(int, peak))} in {self.path}"
+            )
+            raise InputError(msg)
+        y, z = (np.linspace(-1, 1, n) for n in sides)
+        inside = (y[:, None] ** 2 + z[None, :] ** 2 < 1) & self.measured()
+        share = float((largest[inside] > 0).mean())
+        if share < MIN_SAMPLED:
+            msg = (
+                f"{_KEY} must be fully sampled, as those of training and validation are, got "
+                f"{share:.0%} of its points that are not zero in {self.path}"
+            )
+            raise InputError(msg)
 
     def _range(self, num_slices: int) -> tuple[int, int]:
         first, last = self.slices or (0, num_slices)
@@ -127,6 +157,7 @@ class _Opened:
             not isinstance(data, h5py.Dataset)
             or data.ndim != 4
             or data.shape[3] % 2
+            or data.size == 0
             or data.dtype.kind != "f"
         ):
             found = f"{data.dtype} {data.shape}" if isinstance(data, h5py.Dataset) else "none"
@@ -162,7 +193,12 @@ def find_scans(folder: Path | str, slices: tuple[int, int] | None = None) -> lis
 
 
 def _h5_files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*.h5") if path.is_file())
+    """Yield the files, but for hidden ones, which archives of other systems bring."""
+    return (
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() == ".h5" and path.name[0] != "." and path.is_file()
+    )
 
 
 def _linear_phase(n: int) -> NDArray[np.complex128]:

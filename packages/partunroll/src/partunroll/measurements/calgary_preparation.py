@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from normalfit.devices import resolve_device
 from normalfit.mri.coil_maps import estimate_coil_maps
-from normalfit.mri.sampling_mask import sampling_mask
+from normalfit.mri.sampling_mask import Pattern, sampling_mask
 from normalfit.specs import OperatorSpec, spec_from_document
 from normalfit.written_beside import check_output
 from partunroll.errors import InputError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
+    from numpy.typing import NDArray
     from rich.progress import Progress
 
     from normalfit.linear_operator import LinearOperator
@@ -58,11 +60,11 @@ class CalgaryChoice:
     Raises
     ------
     InputError
-        There is no acceleration, or one twice.
+        There is no acceleration, or one twice, to the six digits of its name, or one below 1.
     """
 
     accelerations: tuple[float, ...] = (5.0, 10.0)
-    mask: Literal["poisson-disc", "gaussian", "random", "uniform"] = "poisson-disc"
+    mask: Pattern = "poisson-disc"
     mask_centre: int = 24
     seed: int = 0
     coil_maps: Literal["calibration", "espirit"] = "calibration"
@@ -70,8 +72,12 @@ class CalgaryChoice:
     slices: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if not self.accelerations or len(set(self.accelerations)) != len(self.accelerations):
-            msg = f"accelerations must be at least one, each once, got {list(self.accelerations)}"
+        names = [f"{acceleration:g}" for acceleration in self.accelerations]
+        if not names or len(set(names)) != len(names) or not min(self.accelerations) >= 1:
+            msg = (
+                "accelerations must be at least one, each once and 1 or more, got "
+                f"{list(self.accelerations)}"
+            )
             raise InputError(msg)
 
     def spec(self, scan: CalgaryScan, acceleration: float) -> OperatorSpec:
@@ -80,13 +86,6 @@ class CalgaryChoice:
         maps = estimate_coil_maps(
             scan.read(), self.calibration, method=self.coil_maps, axes=(1, 2)
         ).numpy()
-        mask = sampling_mask(
-            (grid[1], grid[2]),
-            self.mask,
-            acceleration,
-            calibration=self.mask_centre,
-            seed=self.seed,
-        )
         document: dict[str, Any] = {
             "kind": "multicoil_mri",
             "volume_shape": grid,
@@ -96,8 +95,35 @@ class CalgaryChoice:
             "coil_maps_file": "maps.npy",
             "mask_file": "mask.npy",
         }
-        measured = np.asarray(mask, dtype=bool) & scan.measured()
+        measured = self.drawn_mask((grid[1], grid[2]), acceleration) & scan.measured()
         return spec_from_document(document, {"coil_maps_file": maps, "mask_file": measured})
+
+    def drawn_mask(self, sides: tuple[int, int], acceleration: float) -> NDArray[np.bool_]:
+        """Return the mask of all scans of one shape ``(ky, kz)``.
+
+        Raises
+        ------
+        InputError
+            As `sampling_mask`, normalfit's.
+        """
+        return _drawn_mask(sides, self.mask, acceleration, self.mask_centre, self.seed)
+
+    def check(self, scan: CalgaryScan) -> None:
+        """Refuse before hours of work what would be refused after them; reads no values."""
+        _, _, *sides = scan.shape()
+        for acceleration in self.accelerations:
+            self.drawn_mask((sides[0], sides[1]), acceleration)
+        if not 2 <= self.calibration <= min(sides):
+            msg = f"calibration must be 2 … {min(sides)}, got {self.calibration} for {scan.path}"
+            raise InputError(msg)
+
+
+@lru_cache(maxsize=64)
+def _drawn_mask(
+    sides: tuple[int, int], pattern: Pattern, acceleration: float, centre: int, seed: int
+) -> NDArray[np.bool_]:
+    mask = sampling_mask(sides, pattern, acceleration, calibration=centre, seed=seed)
+    return np.asarray(mask, dtype=bool)
 
 
 def prepare_calgary(
@@ -141,7 +167,7 @@ def prepare_calgary(
     splits = _splits(scans, split)
     chosen = [scan for scan in scans if scan.name in splits]
     for scan in chosen:
-        scan.shape()  # refuses before hours of work what would be refused after them
+        choice.check(scan)
     sources = [
         SampleSource(
             id=f"{scan.name}-r{acceleration:g}",
@@ -156,8 +182,8 @@ def prepare_calgary(
     ]
     how = Preparation(None, "hann", "least-squares", None, resolve_device(device))
     made = {"by": "prepare calgary", **asdict(choice)}
-    plan = {"made": made, "files": file_stamps(scan.path for scan in chosen)}
-    return store_samples(sources, output, how, made, plan, progress)
+    stamps = file_stamps(scan.path for scan in chosen)
+    return store_samples(sources, output, how, made, stamps, progress)
 
 
 def _read(scan: CalgaryScan, operator: LinearOperator) -> tuple[torch.Tensor, torch.Tensor]:

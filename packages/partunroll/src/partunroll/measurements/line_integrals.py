@@ -56,7 +56,8 @@ def line_integrals(
     Raises
     ------
     InputError
-        The shapes do not fit, or a hole is too wide to be filled.
+        The shapes do not fit, the flat field is not brighter than the dark one in most pixels, or
+        a hole is too wide to be filled.
     """
     if projections.ndim != 3:
         msg = f"projections must be (views, rows, columns), got shape {projections.shape}"
@@ -64,12 +65,23 @@ def line_integrals(
     shape = projections.shape[1:]
     dark = _field("dark", dark, shape)
     open_beam = _field("flat", flat, shape) - dark
+    _check_fields(open_beam)
     transmitted = np.asarray(projections, dtype=np.float64) - dark
     good = (transmitted > 0) & (open_beam > 0) & np.isfinite(transmitted) & np.isfinite(open_beam)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.where(good, -np.log(transmitted / open_beam), np.nan).astype(np.float32)
     dead = tuple((int(row), int(column)) for row, column in np.argwhere(~good.any(axis=0)))
     return LineIntegrals(_fill(values), int(values.size - np.count_nonzero(good)), dead)
+
+
+def _check_fields(open_beam: np.ndarray) -> None:
+    share = float(np.mean(open_beam > 0))  # NaN is not
+    if share <= 0.5:
+        msg = (
+            f"flat must be brighter than dark in most pixels, got {share:.0%}; "
+            "were the two exchanged?"
+        )
+        raise InputError(msg)
 
 
 def _field(name: str, field: np.ndarray | float, shape: tuple[int, ...]) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from partunroll.errors import InputError
 from partunroll.measurements.line_integrals import LineIntegrals, line_integrals
@@ -12,6 +12,8 @@ from partunroll.store.array_output import check_array_output, save_array
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
 
 REQUIRED = ("projections", "flat")
 
@@ -42,7 +44,7 @@ def line_integrals_to_file(scan: Path, output: Path) -> LineIntegrals:
 
 def _fields(scan: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(scan, allow_pickle=False) as archive:
+        with scan.open("rb") as file, NpzFile(file, allow_pickle=False) as archive:
             names = archive.files
             fields = {name: archive[name] for name in (*REQUIRED, "dark") if name in names}
     except Exception as error:

@@ -124,13 +124,9 @@ def prepare(
         "intensity_per_mm": intensity_per_mm,
         "undersampled": undersampled,
     }
-    plan = {
-        "undersampled": undersampled,
-        "operator": spec.fingerprint,
-        "files": [[source_stamp(m), v and source_stamp(v)] for m, v in pairs],
-    }
+    inputs = [[source_stamp(m), v and source_stamp(v)] for m, v in pairs]
     spec.build(backend)  # refuses what would fail with every sample
-    return store_samples(sources, output, how, made, plan, progress)
+    return store_samples(sources, output, how, made, [spec.fingerprint, *inputs], progress)
 
 
 def _read(

@@ -7,6 +7,7 @@ verified a slab at a time. (Measured at 128³: 3.2 and 7.1 volumes.)
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from partunroll.errors import InputError
 from partunroll.initial.initial_estimate import initial_estimate
 from partunroll.measurements.undersampling import check_sampled
 from partunroll.store.data_store import DataStoreWriter, SampleInfo, create_store
+from partunroll.store.data_store_header import check_name
 from partunroll.store.data_summary import DataSummary, summarize
 from partunroll.store.sample_arrays import SampleArrays
 from partunroll.versions import versions
@@ -110,6 +112,9 @@ class Preparation:
         """Read a sample, compute what training needs of it, and write it."""
         y, x = source.read(operator)
         y = y.to(self.device)
+        if not bool(y.any()):
+            msg = f"measurements must not all be zero, got those of {source.source}"
+            raise InputError(msg)
         check_sampled(operator, y)
         intensity = self._intensity(operator, x, y)
         y = y.div_(intensity)
@@ -156,10 +161,10 @@ def store_samples(
     output: Path,
     how: Preparation,
     made: Mapping[str, Any],
-    plan: Mapping[str, Any],
+    inputs: Sequence[Any],
     progress: Progress | None = None,
 ) -> DataSummary:
-    """Write a data store of the samples; goes on where a run with the same plan was killed.
+    """Write a data store of the samples; goes on where a run with the same inputs was killed.
 
     Parameters
     ----------
@@ -170,39 +175,52 @@ def store_samples(
     how
         How they are prepared.
     made
-        As for `create_store`.
-    plan
-        What decides the samples beside `how`, their names and the versions in use: the files
-        and how they are read, as JSON values.
+        As for `create_store`; settings that decide how the samples are read are in it.
+    inputs
+        What else decides the samples, as JSON values: stamps of all files.
     progress
         Shows a task with one step per sample.
 
     Raises
     ------
     InputError, DataStoreError
-        As `create_store`, or a sample cannot be read.
+        As `create_store`, two samples have one id, or a sample cannot be read.
     """
-    whole = {
-        **plan,
-        "by": made.get("by"),
+    _check_names(sources)
+    plan = {
+        "made": dict(made),
+        "inputs": list(inputs),
         "how": how.document(),
         "samples": [[s.id, s.operator, s.split, s.source] for s in sources],
         "versions": versions(),
     }
     shown = progress or Progress(disable=True)
     notes: list[str] = []
-    built: tuple[OperatorSpec, LinearOperator] | None = None
-    with create_store(output, {}, made, plan=whole) as writer:
+    built: tuple[str, LinearOperator] | None = None
+    with create_store(output, {}, made, plan=plan) as writer:
         for source in shown.track(sources, description="prepare"):
             info = writer.take_over(source.id)
             if info is None:
-                spec = source.spec()
-                writer.add_operator(source.operator, spec)
-                if built is None or built[0].fingerprint != spec.fingerprint:
-                    built = spec, spec.build(how.backend)
+                if built is None or built[0] != source.operator:
+                    built = None  # its arrays (coil maps) go before those of the next one come
+                    spec = source.spec()
+                    writer.add_operator(source.operator, spec)
+                    built = source.operator, spec.build(how.backend)
+                    del spec
                 info = how.add(writer, source, built[1])
             notes += _notes(info, how.large_residual)
     return summarize(output, tuple(notes))
+
+
+def _check_names(sources: Sequence[SampleSource]) -> None:
+    """Refuse before anything is read what the store would refuse, or take for one sample."""
+    for source in sources:
+        check_name("sample", source.id)
+        check_name("operator", source.operator)
+    twice = [name for name, count in Counter(s.id for s in sources).items() if count > 1]
+    if twice:
+        msg = f"samples must have different ids, got {', '.join(twice)} twice"
+        raise InputError(msg)
 
 
 def _notes(info: SampleInfo, large_residual: float) -> list[str]:

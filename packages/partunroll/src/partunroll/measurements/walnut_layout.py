@@ -23,7 +23,6 @@ first and the last row stand at the same angle, so that 1200 views are distinct.
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,8 +31,12 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from normalfit.errors import NormalfitError
+from normalfit.operators.cone_geometry import ConeGeometry
 from normalfit.specs.array_file import finite_real, read_array_file
 from partunroll.errors import InputError
+from partunroll.volumes.array_file import read_pages
+from partunroll.volumes.volume_file import check_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 VOXEL_MM = 0.1
 ORBITS = (1, 2, 3)
 _NAME = re.compile(r"Walnut(\d+)")
+_SCAN = re.compile(r"scan_(\d+)\.tif")
 _SLICE = re.compile(r"full_AGD_50_(\d+)\.tiff?")
 
 Geometry = Literal["corrected", "original"]
@@ -77,7 +81,7 @@ class WalnutFolder:
         Raises
         ------
         InputError
-            There is none, or one is missing.
+            There is none, one is missing, or they are no cube, as those of the collection are.
         """
         folder = self.path / "Reconstructions"
         found = {int(m[1]): p for p in folder.glob("*.tif*") if (m := _SLICE.fullmatch(p.name))}
@@ -88,7 +92,15 @@ class WalnutFolder:
                 f"number {missing[0]}"
             )
             raise InputError(msg)
-        return tuple(found[i] for i in sorted(found))
+        slices = tuple(found[i] for i in sorted(found))
+        plane = read_tif(slices[0]).shape
+        if plane != (len(slices), len(slices)):
+            msg = (
+                f"{folder} must hold as many slices as a slice has rows and columns, got "
+                f"{len(slices)} of {plane[0]} × {plane[1]}; are the last ones missing?"
+            )
+            raise InputError(msg)
+        return slices
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,8 @@ class OrbitFolder:
         Raises
         ------
         InputError
-            The file is missing, or holds no rows of 12 finite numbers.
+            The file is missing, or holds no rows of 12 finite numbers, or not one for each view:
+            views would be paired with rows of others.
         """
         try:
             vectors = finite_real(read_array_file(self.geometry_file))
@@ -131,6 +144,7 @@ class OrbitFolder:
                 f"got shape {vectors.shape}"
             )
             raise InputError(msg)
+        self._check_views(vectors)
         return vectors
 
     def view_file(self, row: int) -> Path:
@@ -138,22 +152,48 @@ class OrbitFolder:
         return self.path / f"scan_{len(self.vectors) - 1 - row:06d}.tif"
 
     def dark_files(self) -> list[Path]:
-        """Return the files of the dark field."""
-        return _all_of(self.path, "di")
+        """Return the files of the dark field; raises InputError where there is none."""
+        return _all_of(self.path, "di", 1)
 
     def flat_files(self) -> list[Path]:
-        """Return the files of the flat field."""
-        return _all_of(self.path, "io")
+        """Return the files of the flat field; raises InputError unless there are two."""
+        return _all_of(self.path, "io", 2)
 
     def field(self, files: list[Path]) -> NDArray[np.float64]:
         """Return the mean of some images, turned as `read_image` turns them."""
         return cast("NDArray[np.float64]", np.mean([read_image(file) for file in files], axis=0))
 
+    def _check_views(self, vectors: NDArray[np.float64]) -> None:
+        """Refuse a geometry of other views than there are, or whose last row is not the first."""
+        numbers = [
+            int(m[1]) for p in self.path.glob("scan_*.tif") if (m := _SCAN.fullmatch(p.name))
+        ]
+        last = max(numbers, default=-1)
+        if last != len(vectors) - 1:
+            msg = (
+                f"{self.geometry_file} must have a row for each of scan_000000.tif to the last "
+                f"one, got {len(vectors)} rows, and scans up to number {last}"
+            )
+            raise InputError(msg)
+        try:
+            source = ConeGeometry(vectors, (1, 1)).source
+        except NormalfitError as error:
+            msg = f"{self.geometry_file}: {error}"
+            raise InputError(msg) from error
+        step, gap = (float(np.linalg.norm(source[i] - source[0])) for i in (1, -1))
+        if gap > step / 2:
+            msg = (
+                f"{self.geometry_file} must end where it begins, got sources {gap:.3g} mm apart "
+                f"in its first and last row, and {step:.3g} mm in its first two"
+            )
+            raise InputError(msg)
+
 
 def find_walnuts(folder: Path | str) -> list[WalnutFolder]:
     """Return the walnuts in a folder, or the one that it is, by their numbers.
 
-    An archive that was unpacked into a folder of its own name is found too.
+    An archive that was unpacked into a folder of its own name is found too, and one without
+    projections: what lacks is said where it is used.
 
     Raises
     ------
@@ -163,17 +203,20 @@ def find_walnuts(folder: Path | str) -> list[WalnutFolder]:
     folder = Path(folder)
     places = [folder.absolute(), *folder.glob("Walnut*"), *folder.glob("Walnut*/Walnut*")]
     found: dict[int, Path] = {}
-    for path in places:
-        match = _NAME.fullmatch(path.name)
-        if match is None or not (path / "Projections").is_dir():
+    named = [(int(match[1]), path) for path in places if (match := _NAME.fullmatch(path.name))]
+    for number, path in named:
+        if not (path / "Projections").is_dir():
             continue
-        other = found.setdefault(int(match[1]), path)
+        other = found.setdefault(number, path)
         if other.resolve() != path.resolve():
             msg = f"walnuts must be there once, got {other} and {path}; move one away"
             raise InputError(msg)
     if not found:
         msg = f"folder must hold Walnut1/Projections or others like it, got none in {folder}"
         raise InputError(msg)
+    for number, path in named:
+        if path.is_dir():
+            found.setdefault(number, path)
     return [WalnutFolder(found[number], number) for number in sorted(found)]
 
 
@@ -194,26 +237,25 @@ def read_tif(path: Path) -> np.ndarray:
     Raises
     ------
     InputError
-        The file is missing or no image of one channel.
+        The file is missing or no image of one channel, or a value is not a finite real number.
     """
-    import tifffile
-
-    # the scanner writes a tag that tifffile finds malformed and skips, with a line per file
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
-        image = np.asarray(tifffile.imread(path))
+        image = read_pages(path)
     except Exception as error:  # tifffile raises many kinds
         msg = f"{path} must be a readable tif, got: {' '.join(str(error).split())}"
         raise InputError(msg) from error
-    if image.ndim != 2:
-        msg = f"{path} must hold one image of one channel, got shape {image.shape}"
+    if image.ndim != 2 or image.dtype.kind not in "uif":
+        msg = f"{path} must hold one real image of one channel, got {image.dtype} {image.shape}"
         raise InputError(msg)
+    check_finite("image", image, path)
     return image
 
 
-def _all_of(folder: Path, prefix: str) -> list[Path]:
+def _all_of(folder: Path, prefix: str, count: int) -> list[Path]:
+    """Return the files whose names a prefix and a number are, if there are so many."""
     files = sorted(folder.glob(f"{prefix}[0-9]*.tif"))
-    if not files:
-        msg = f"{folder} must hold {prefix}000000.tif, got none"
+    if len(files) < count:
+        wanted = " and ".join(f"{prefix}{i:06d}.tif" for i in range(count))
+        msg = f"{folder} must hold {wanted}, got {', '.join(f.name for f in files) or 'none'}"
         raise InputError(msg)
     return files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,21 +141,9 @@ def prepare_walnut(
     how = Preparation(
         intensity_per_mm, window, method, backend, resolve_device(device), LARGE_MISMATCH
     )
-    made = {
-        "by": "prepare walnut",
-        "views": list(choice.views),
-        "orbits": list(choice.orbits),
-        "volume_bin": choice.volume_bin,
-        "detector_bin": choice.detector_bin,
-        "geometry": choice.geometry,
-        "max_shift_pixels": choice.max_shift_pixels,
-    }
-    plan = {
-        "made": made,
-        "operators": {name: spec.fingerprint for name, spec in operators.items()},
-        "files": file_stamps(dict.fromkeys(files)),
-    }
-    summary = store_samples(sources, output, how, made, plan, progress)
+    made = {"by": "prepare walnut", **asdict(choice)}
+    stamps = file_stamps(dict.fromkeys(files))
+    summary = store_samples(sources, output, how, made, stamps, progress)
     own = sorted(set(operators) - {f"views-{n}" for n in choice.views})
     if own:
         note = (

@@ -18,7 +18,7 @@ from partunroll.measurements.walnut_layout import (
     read_image,
     read_tif,
 )
-from partunroll.volumes.binning import bin_image, bin_slices
+from partunroll.volumes.binning import bin_image, bin_slices, check_voxel_bin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from normalfit.linear_operator import LinearOperator
+
+MAX_REPLACED = 0.05  # of a view: dead pixels are a few in a thousand; our choice
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,14 @@ class WalnutScan:
         Raises
         ------
         InputError
-            Files are missing or do not fit each other.
+            Files are missing or do not fit each other, or the voxels are binned too much.
         """
-        num_slices = len(self.walnut.reference_slices)
-        plane = read_tif(self.walnut.reference_slices[0]).shape
+        side = len(self.walnut.reference_slices)  # of a cube
+        check_voxel_bin((side,) * 3, self.volume_bin)
         flat = bin_image(read_image(self.orbits[0].flat_files()[0]), self.detector_bin)
         document: dict[str, Any] = {
             "kind": "cone_beam",
-            "volume_shape": [n // self.volume_bin for n in (num_slices, *plane)],
+            "volume_shape": [side // self.volume_bin] * 3,
             "voxel_mm": VOXEL_MM * self.volume_bin,
             "detector_shape": list(flat.shape),
             "cone_vec_file": "views.npy",
@@ -98,7 +100,8 @@ class WalnutScan:
         Raises
         ------
         InputError
-            Files are missing or do not fit each other.
+            Files are missing or do not fit each other, or too many pixels of a view have no
+            counts.
         """
         y = np.empty(operator.range.shape, np.float32)
         views = iter(y)
@@ -106,8 +109,7 @@ class WalnutScan:
             dark = self._binned(orbit.field(orbit.dark_files()))
             flat = self._binned(orbit.field(orbit.flat_files()))
             for row in self.rows_of(orbit):
-                counts = self._binned(read_image(orbit.view_file(row)))
-                next(views)[...] = line_integrals(counts[None], flat, dark).values[0]
+                next(views)[...] = self._view(orbit.view_file(row), flat, dark)
         return torch.from_numpy(y), torch.from_numpy(self._reference())
 
     def files(self) -> list[Path]:
@@ -118,10 +120,27 @@ class WalnutScan:
             files += [orbit.view_file(row) for row in self.rows_of(orbit)]
         return files
 
+    def _view(
+        self, file: Path, flat: NDArray[np.float64], dark: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        counts = self._binned(read_image(file))
+        try:
+            found = line_integrals(counts[None], flat, dark)
+        except InputError as error:
+            msg = f"{file}: {error}"
+            raise InputError(msg) from error
+        share = found.num_replaced / found.values.size
+        if share > MAX_REPLACED:
+            msg = (
+                f"{file} must have counts above the dark field, got {share:.0%} of the pixels "
+                f"without, more than {MAX_REPLACED:.0%}"
+            )
+            raise InputError(msg)
+        return np.asarray(found.values[0])
+
     def _reference(self) -> NDArray[np.float32]:
         files = self.walnut.reference_slices
-        plane = read_tif(files[0]).shape
-        shape = (len(files), plane[0], plane[1])
+        shape = (len(files),) * 3
         return bin_slices((read_tif(file) for file in files), shape, self.volume_bin)
 
     def _binned(self, image: np.ndarray) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from normalfit.grid import Grid
     from partunroll.store.data_store_header import Split
 
+MAX_NAME = 150  # what is added to tell names apart fits into a store's limit of 200  # our choice
 MASKS = (None, "cylinder")
 FILE_ENDINGS = re.compile(r"(\.nii)?\.(npz|npy|nii|gz|tiff?|zarr|ya?ml)$", re.IGNORECASE)
 
@@ -194,4 +195,5 @@ def safe_name(path: Path | str) -> str:
     text, _, key = str(path).partition(KEY_MARK)
     stem = FILE_ENDINGS.sub("", Path(text.rstrip("/*?")).name)
     name = f"{stem}-{key}" if key else stem
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "volume"
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
+    return safe[:MAX_NAME].rstrip("-._") or "volume"

@@ -13,6 +13,7 @@ Layout, version 0.2 (0.1 had no digests of arrays)::
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from partunroll.store.data_store_header import (
     parse_header,
 )
 from partunroll.store.data_store_writer import DataStoreWriter, create_store
+from partunroll.store.stored_arrays import StoredArrays
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +105,7 @@ class DataStore:
 
     @cached_property
     def operators(self) -> dict[str, OperatorSpec]:
-        """The specs of the operators by name.
+        """The specs of the operators by name, whose arrays stay on disk.
 
         Raises
         ------
@@ -114,6 +116,8 @@ class DataStore:
 
     def operator(self, name: str) -> OperatorSpec:
         """Return the spec of one operator; the arrays of no other are read.
+
+        Its own are read once to be checked, and again where the operator is built: none is kept.
 
         Raises
         ------
@@ -152,6 +156,17 @@ class DataStore:
         """
         entry = self._entry(sample_id)
         return tuple(name for name in SAMPLE_ARRAYS if name in entry.arrays)
+
+    def array_digest(self, sample_id: str, array: str) -> str | None:
+        """Return the SHA-256 of an array; None in stores of version 0.1, and without the array.
+
+        Raises
+        ------
+        InputError
+            There is no such sample.
+        """
+        entry = self._entry(sample_id).arrays.get(array)
+        return None if entry is None else entry.sha256
 
     def read(self, sample_id: str, array: str, patch: Patch | None = None) -> np.ndarray:
         """Return an array of a sample, or a patch of it: float32, or complex64.
@@ -202,7 +217,7 @@ class DataStore:
     def _spec(self, name: str) -> OperatorSpec:
         entry = self._header.operators[name]
         folder = self.path / "operators" / name
-        arrays = {k: CheckedArray(folder / k, e).read() for k, e in entry.arrays.items()}
+        arrays = StoredArrays(folder, entry.arrays)
         spec = spec_from_document(entry.document, arrays)
         if spec.fingerprint != entry.fingerprint:
             msg = (
@@ -210,4 +225,6 @@ class DataStore:
                 f"got {spec.fingerprint}; the store was made with another normalfit"
             )
             raise DataStoreError(msg)
-        return spec
+        stored = replace(spec, arrays=arrays)
+        vars(stored)["fingerprint"] = spec.fingerprint  # as cached: the arrays are not read for it
+        return stored

@@ -30,7 +30,9 @@ def read_split(path: Path | str, available: Sequence[str]) -> dict[str, Split]:
         It is no such file (normalfit's, if it is no YAML mapping), names a sample twice, one
         that there is not, or none; every problem is listed.
     """
-    document = read_yaml_mapping(Path(path))
+    document = read_yaml_mapping(
+        Path(path), "split file", "write lists of names under 'train', 'validation' and 'test'"
+    )
     problems = [
         f"key must be one of {', '.join(get_args(Split))}, got {key!r}"
         for key in document
@@ -44,7 +46,8 @@ def read_split(path: Path | str, available: Sequence[str]) -> dict[str, Split]:
             continue
         for name in map(str, names):
             if name not in available:
-                problems.append(f"{split} must name what there is, got {name}")
+                known = ", ".join(available)
+                problems.append(f"{split} must name one of {known}, got {name}")
             elif name in found:
                 problems.append(f"{name} must be named once, got it in {found[name]} and {split}")
             found[name] = split

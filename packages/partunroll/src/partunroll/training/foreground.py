@@ -55,6 +55,11 @@ class ForegroundMap:
     threshold: float
     counts: np.ndarray
 
+    @staticmethod
+    def num_blocks(shape: tuple[int, ...]) -> int:
+        """Return how many blocks a volume has."""
+        return len(_blocks(shape))
+
     @classmethod
     def of_volume(
         cls, name: str, shape: tuple[int, ...], threshold: float, read: ReadBlock

@@ -17,6 +17,7 @@ from partunroll.ranks import Ranks
 from partunroll.store.data_store import DataStore
 from partunroll.training.patch_sampler import PatchSampler, check_rotations
 from partunroll.training.patch_source import PatchSource
+from partunroll.training.stored_foreground import stored_foreground
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from partunroll.training.training_operator import TrainingOperator
 
 _NUM_ARRAYS = 3  # reference, initial estimate, residual backprojection; a denoiser's first only
-_MAX_CACHED_BYTES = 4 * 2**30  # our choice; larger stores are read patch by patch
+_MAX_CACHED_BYTES = 4 * 2**30  # with factors; more is read patch by patch; our choice
 
 
 class PatchDataset(torch.utils.data.Dataset[TrainingBatch]):
@@ -86,7 +87,11 @@ class PatchDataset(torch.utils.data.Dataset[TrainingBatch]):
             config,
             self._samples,
             {operator.name: operator.factors.shape for operator in operators},
-            partial(_read_reference, DataStore.open(store_path)),
+            partial(
+                stored_foreground,
+                DataStore.open(store_path),
+                threshold=config.sampling.threshold,
+            ),
         )
         self._source: PatchSource | None = None
 
@@ -128,7 +133,8 @@ class PatchDataset(torch.utils.data.Dataset[TrainingBatch]):
 
     @property
     def _is_cached(self) -> bool:
-        return self._config.cache and self._num_bytes() <= _MAX_CACHED_BYTES
+        factors = sum(operator.factors.num_bytes for operator in self._operators.values())
+        return self._config.cache and self._num_bytes() + factors <= _MAX_CACHED_BYTES
 
     @torch.no_grad()
     def _batch(
@@ -182,10 +188,6 @@ class PatchDataset(torch.utils.data.Dataset[TrainingBatch]):
         sizes = {name: 8 if op.factors.is_complex else 4 for name, op in self._operators.items()}
         arrays = 1 if isinstance(self._config.network, DenoisingConfig) else _NUM_ARRAYS
         return sum(sizes[n] * arrays * voxels[n] * len(ids) for n, ids in self._samples.items())
-
-
-def _read_reference(store: DataStore, sample: str, patch: Patch) -> np.ndarray:
-    return store.read(sample, "reference", patch)
 
 
 def training_samples(store_path: Path) -> dict[str, tuple[str, ...]]:

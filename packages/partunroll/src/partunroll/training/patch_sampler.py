@@ -11,14 +11,15 @@ import numpy as np
 from normalfit.grid import Patch
 from partunroll.errors import InputError
 from partunroll.patches.patch_symmetry import PatchSymmetry, rotations
-from partunroll.training.foreground import ForegroundMap, ForegroundVoxel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from normalfit.specs import OperatorSpec
     from partunroll.configuration.train_config import TrainConfig
+    from partunroll.training.foreground import ForegroundMap, ForegroundVoxel
 
+    FindForeground = Callable[[str, tuple[int, ...]], ForegroundMap]
     ReadReference = Callable[[str, Patch], np.ndarray]
 
 
@@ -59,14 +60,14 @@ class PatchSampler:
         Ids of the training samples by operator.
     grid_shapes
         Voxels per axis of the volumes, by operator.
-    read
-        Returns a patch of a sample's reference. With ``sampling.foreground`` every reference
-        is read once here, block by block, to count the voxels above the threshold.
+    find_foreground
+        Returns the foreground map of a sample, given its id and the voxels per axis of its
+        reference; called here for every sample, with ``sampling.foreground`` alone.
 
     Raises
     ------
     InputError
-        The patch shape is not resolved, or a reference has no voxel above the threshold.
+        The patch shape is not resolved, or `find_foreground` refuses a sample.
     """
 
     def __init__(
@@ -74,19 +75,14 @@ class PatchSampler:
         config: TrainConfig,
         samples: Mapping[str, tuple[str, ...]],
         grid_shapes: Mapping[str, tuple[int, ...]],
-        read: ReadReference,
+        find_foreground: FindForeground,
     ) -> None:
         self._config = config
         self._samples = samples
         self._grid_shapes = grid_shapes
         self._rotations = rotations(len(self.patch_shape), rotated_axes(config))
         self._foreground = {
-            sample: ForegroundMap.of_volume(
-                f"the reference of sample {sample}",
-                grid_shapes[operator],
-                config.sampling.threshold,
-                lambda block, sample=sample: read(sample, block),  # type: ignore[misc]
-            )
+            sample: find_foreground(sample, grid_shapes[operator])
             for operator, ids in samples.items()
             for sample in (ids if config.sampling.foreground > 0 else ())
         }

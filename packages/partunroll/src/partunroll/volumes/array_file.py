@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,15 +169,20 @@ def _read_nifti(text: str, keys: Sequence[str]) -> StoredArray:
 
 
 def _read_tif(text: str, keys: Sequence[str]) -> StoredArray:
+    del keys
+    return StoredArray(read_pages(text), {})
+
+
+def read_pages(path: Path | str) -> np.ndarray:
+    """Return the pages of a tif, of either byte order; raises what tifffile raises."""
     import tifffile
 
-    del keys
-    return StoredArray(tifffile.imread(text), {})
+    # it has a line for every tag and page that it finds malformed, beside what it raises
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    return np.asarray(tifffile.imread(path))
 
 
 def _read_tif_slices(text: str, keys: Sequence[str]) -> StoredArray:
-    import tifffile
-
     del keys
     folder = Path(text)
     names = [str(p) for p in folder.iterdir()] if folder.is_dir() else glob.glob(text)  # noqa: PTH207 - may be absolute
@@ -184,7 +190,7 @@ def _read_tif_slices(text: str, keys: Sequence[str]) -> StoredArray:
     if not names:
         msg = f"{text} must be a Zarr store or name tif slices, got none of either"
         raise InputError(msg)
-    return StoredArray(np.stack([tifffile.imread(name) for name in names]), {})
+    return StoredArray(np.stack([read_pages(name) for name in names]), {})
 
 
 def _natural(name: str) -> list[str | int]:

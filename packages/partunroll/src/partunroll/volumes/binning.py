@@ -52,9 +52,7 @@ def bin_slices(
     InputError
         A slice has another shape, or the factor is not between 1 and the shortest side.
     """
-    if not 1 <= factor <= min(shape):
-        msg = f"volume_bin must be 1 … {min(shape)}, got {factor}"
-        raise InputError(msg)
+    check_voxel_bin(shape, factor)
     along_z, along_y, along_x = (_weights(n, factor) for n in shape)
     volume = np.zeros(tuple(n // factor for n in shape), np.float32)
     for z, values in enumerate(slices):
@@ -65,6 +63,13 @@ def bin_slices(
         for k in np.flatnonzero(along_z[:, z]):
             volume[k] += (along_z[k, z] * coarse).astype(np.float32)
     return volume
+
+
+def check_voxel_bin(shape: tuple[int, int, int], factor: int) -> None:
+    """Raise InputError if a volume has no cube of so many voxels."""
+    if not 1 <= factor <= min(shape):
+        msg = f"volume_bin must be 1 … {min(shape)}, got {factor}"
+        raise InputError(msg)
 
 
 def _weights(num_fine: int, factor: int) -> NDArray[np.float64]:

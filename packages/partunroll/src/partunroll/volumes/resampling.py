@@ -83,13 +83,13 @@ def scale_to_unit(volume: np.ndarray, value_range: tuple[float, float] | None = 
     Raises
     ------
     InputError
-        The volume is constant, or `value_range` does not ascend.
+        The volume is constant, or `value_range` does not ascend or is not finite.
     """
     low, high = value_range if value_range is not None else _robust_range(volume)
-    if not low < high:
+    if not -np.inf < low < high < np.inf:
         msg = (
-            f"value_range must ascend, got {low:g} to {high:g}; a constant volume cannot be "
-            "scaled, any other can with a value_range given"
+            f"value_range must be finite and ascend, got {low:g} to {high:g}; a constant volume "
+            "cannot be scaled, any other can with a value_range given"
         )
         raise InputError(msg)
     scaled = (np.asarray(volume, dtype=np.float32) - np.float32(low)) / np.float32(high - low)

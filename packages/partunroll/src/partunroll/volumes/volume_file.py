@@ -72,8 +72,7 @@ def read_volume(
             f"got {values.dtype} of shape {stored.values.shape} in {path}"
         )
         raise InputError(msg)
-    dtype = np.complex64 if values.dtype.kind == "c" else np.float32
-    volume = np.ascontiguousarray(values, dtype=dtype)
+    volume = _single(values)
     check_finite("volume", volume, path)
     return volume, _voxel_mm(stored.attributes.get("voxel_mm"), volume.ndim, path)
 
@@ -98,8 +97,7 @@ def read_measurements(path: Path | str) -> MeasurementFile:
     if values.size == 0 or values.dtype.kind not in "biufc":
         msg = f"measurements must be numbers, got {values.dtype} of shape {values.shape} in {path}"
         raise InputError(msg)
-    dtype = np.complex64 if values.dtype.kind == "c" else np.float32
-    values = np.ascontiguousarray(values, dtype=dtype)
+    values = _single(values)
     check_finite("measurements", values, path)
     return MeasurementFile(values, stored.attributes)
 
@@ -130,6 +128,12 @@ def check_finite(name: str, values: np.ndarray, place: object) -> None:
         f"the first at index {first}; replace them before"
     )
     raise InputError(msg)
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    dtype = np.complex64 if values.dtype.kind == "c" else np.float32
+    with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused as that
+        return np.ascontiguousarray(values, dtype=dtype)
 
 
 def _voxel_mm(value: object, num_axes: int, path: Path | str) -> tuple[float, ...] | None:

@@ -1,4 +1,4 @@
-"""Commands about known data sets: prepare walnut, prepare calgary, and operators to fit then."""
+"""Commands about measured data: prepare, also of known collections, and the operators to fit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from normalfit.written_beside import check_outputs
 from partunroll.cli.options import (
     BackendOption,
     DeviceOption,
+    IntensityOption,
     JsonOption,
     MethodOption,
+    OperatorOption,
     OutputOption,
+    Split,
     WindowOption,
 )
 
@@ -24,6 +27,69 @@ SplitFileOption = Annotated[
         "--split", metavar="YAML", help="Lists of names under 'train', 'validation' and 'test'."
     ),
 ]
+
+
+def prepare(
+    operator: OperatorOption,
+    measurements: Annotated[
+        list[str],
+        typer.Option("--measurements", metavar="FILE...", help="npy, npz, h5, cfl, tif, zarr, ..."),
+    ],
+    output: OutputOption,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", metavar="FILE...", help="As many volumes; none to test only."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the operator; default: of its file.")
+    ] = None,
+    intensity_per_mm: IntensityOption = None,
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            "--split", help="What they are for; default: train with references, else test."
+        ),
+    ] = None,
+    undersample: Annotated[
+        bool,
+        typer.Option(
+            "--undersample",
+            help="The measurements are full k-space: apply the mask, and make the reference.",
+        ),
+    ] = False,
+    window: WindowOption = "hann",
+    method: MethodOption = "auto",
+    backend: BackendOption = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = None,
+) -> None:
+    """Put measured data, with references where there are some, into a data store.
+
+    Two public collections have commands of their own: 'prepare walnut', 'prepare calgary'.
+    """
+    from normalfit.progress_bar import progress_bars
+    from normalfit.specs import load_spec
+    from partunroll.measurements.preparation import prepare as prepare_data
+    from partunroll.objects.object_sources import safe_name
+
+    check_outputs(output, json)
+    with progress_bars() as bars:
+        summary = prepare_data(
+            load_spec(operator),
+            measurements,
+            reference or None,
+            output,
+            name=name or safe_name(operator),
+            intensity_per_mm=intensity_per_mm,
+            split=split,
+            undersampled=undersample,
+            window=window,
+            method=method,
+            backend=backend,
+            device=device,
+            progress=bars,
+        )
+    print_result(str(summary), summary.as_json(), json)
 
 
 def prepare_walnut(
@@ -67,13 +133,7 @@ def prepare_walnut(
             help="The last N; default: 8 of 42.",
         ),
     ] = None,
-    intensity_per_mm: Annotated[
-        float | None,
-        typer.Option(
-            "--intensity-per-mm",
-            help="What becomes 1; default: the 99.9th percentile of each reference.",
-        ),
-    ] = None,
+    intensity_per_mm: IntensityOption = None,
     window: WindowOption = "hann",
     method: MethodOption = "auto",
     backend: BackendOption = None,
