@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-_BODY = re.compile(r"m_body\.(\d+)\.")
+_HALVING = re.compile(r"m_down1\.(\d+)\.weight")  # behind the residual blocks of its scale
 
 
 def load_denoiser(
@@ -83,7 +83,7 @@ def _drunet(weights: Mapping[str, Any], path: Path, slice_axis: int | None) -> D
     """Return a DRUNet whose sizes are those of its weights."""
     try:
         head, tail = weights["m_head.weight"], weights["m_tail.weight"]
-        blocks = 1 + max(int(m[1]) for m in map(_BODY.match, weights) if m)
+        blocks = max(int(m[1]) for m in map(_HALVING.fullmatch, weights) if m)
         halved = [weights[f"m_down{k}.{blocks}.weight"].shape[0] for k in (1, 2, 3)]
         dim = head.ndim - 2
         config = DRUNetConfig.model_validate(
