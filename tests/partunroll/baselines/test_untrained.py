@@ -1,5 +1,8 @@
 """FDK, zero-filled, CG and TV against truths that are computed in another way."""
 
+import functools
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,9 @@ from partunroll.baselines.method import parse_method
 from partunroll.baselines.problem import Problem
 from partunroll.errors import InputError
 
-BALL = {  # a ball of radius 6 mm around the centre, and a detector that sees all of it
+BALL: dict[
+    str, Any
+] = {  # a ball of radius 6 mm around the centre, and a detector that sees all of it
     "kind": "cone_beam",
     "volume_shape": [24, 24, 24],
     "voxel_mm": [1.0, 1.0, 1.0],
@@ -35,7 +40,7 @@ def test_fdk_of_the_analytic_projections_of_a_ball_is_the_ball():
     distance = source * np.sqrt(squared / (along**2 + squared))
     chord = 2 * np.sqrt(np.maximum(0, radius**2 - distance**2))
     shape = operator.range.shape
-    axis = [i for i, n in enumerate(shape) if n == 72][0]
+    axis = shape.index(72)
     y = np.broadcast_to(np.expand_dims(density * chord, axis), shape)
     measured = torch.from_numpy(y.astype(np.float32))
     problem = Problem(operator, measured, 1.0, torch.zeros(operator.domain.shape))
@@ -91,10 +96,7 @@ def gradient(shape):
         step = np.diag(np.full(n - 1, 1.0), 1) - np.eye(n)
         step[-1] = 0
         parts = [step if a == axis else np.eye(m) for a, m in enumerate(shape)]
-        whole = parts[0]
-        for part in parts[1:]:
-            whole = np.kron(whole, part)
-        rows.append(whole)
+        rows.append(functools.reduce(np.kron, parts))
     return np.stack(rows)  # (axes, voxels, voxels)
 
 

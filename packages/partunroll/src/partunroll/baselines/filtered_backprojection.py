@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field
 
-from partunroll.baselines.method_section import MethodSection
+from partunroll.baselines.method_section import Candidates, MethodSection
 from partunroll.initial.initial_estimate import initial_estimate
+from partunroll.initial.ramp_filter import WINDOWS
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 class FilteredBackprojection(MethodSection):
     """The initial estimate of tomography, with a window of its own; refused for MRI."""
+
+    candidates: ClassVar[Candidates] = {"window": tuple(WINDOWS), "cutoff": (1.0, 0.8, 0.6, 0.45)}
+    needs_norm = needs_estimate = False
 
     kind: Literal["fdk"] = "fdk"
     window: Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"] = "hann"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -18,7 +18,7 @@ from partunroll.baselines.iterative import (
     total_variation,
     zero_filled,
 )
-from partunroll.baselines.method_section import MethodSection
+from partunroll.baselines.method_section import Candidates, MethodSection
 from partunroll.errors import MismatchError
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 class ZeroFilled(MethodSection):
     """The root of the sum of squares of the zero-filled coil images; MRI only."""
+
+    needs_norm = needs_estimate = False
 
     kind: Literal["zero-filled"] = "zero-filled"
 
@@ -44,6 +46,9 @@ class ZeroFilled(MethodSection):
 
 class ConjugateGradients(MethodSection):
     """Least squares with a ridge, stopped early; for MRI, CG-SENSE."""
+
+    candidates: ClassVar[Candidates] = {"ridge": (0.0, 1e-3, 1e-2), "iterations": (5, 10, 20, 40)}
+    needs_estimate = False
 
     kind: Literal["cg"] = "cg"
     ridge: float = Field(DEFAULT_RIDGE, ge=0)  # of the norm of A*A
@@ -66,6 +71,9 @@ class ConjugateGradients(MethodSection):
 
 class TotalVariation(MethodSection):
     """Total variation by FISTA."""
+
+    candidates: ClassVar[Candidates] = {"weight": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)}
+    needs_estimate = False
 
     kind: Literal["tv"] = "tv"
     weight: float = Field(DEFAULT_TV_WEIGHT, ge=0)  # of the norm of A*A

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 Method = MethodSection
 
 SECTIONS: tuple[type[MethodSection], ...] = (  # a new kind is added here
-    FilteredBackprojection,
     ZeroFilled,
     ConjugateGradients,
     TotalVariation,
     ImplicitRepresentation,
+    FilteredBackprojection,
     PlugAndPlay,
     DPIR,
     OwnFunction,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from partunroll.configuration.config_section import Section
 
@@ -13,9 +14,24 @@ if TYPE_CHECKING:
 
     from partunroll.baselines.problem import Problem
 
+Candidates = Mapping[str, Sequence[Any]]
+
 
 class MethodSection(Section, abc.ABC):
-    """A subclass sets ``kind: Literal[NAME] = NAME``, its options, and how it reconstructs."""
+    """A subclass sets ``kind: Literal[NAME] = NAME``, its options, and how it reconstructs.
+
+    Attributes
+    ----------
+    candidates
+        Values by option that are tried where it is chosen on validation samples.
+    needs_norm, needs_estimate
+        Whether it looks at the norm of ``A*A`` and at the initial estimate, which cost
+        applications of ``A*A``.
+    """
+
+    candidates: ClassVar[Candidates] = {}
+    needs_norm: ClassVar[bool] = True
+    needs_estimate: ClassVar[bool] = True
 
     kind: str
 

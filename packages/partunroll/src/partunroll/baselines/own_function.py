@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class OwnFunction(MethodSection):
     """A function of the user's, in an installed module or one of the current folder."""
 
+    needs_norm = needs_estimate = False
+
     kind: Literal["function"] = "function"
     function: FunctionName  # "package.module:name"
     options: dict[str, JsonValue] = Field(default_factory=dict)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, model_validator
 
 from partunroll.baselines.denoiser_files import load_denoiser
-from partunroll.baselines.method_section import MethodSection
+from partunroll.baselines.method_section import Candidates, MethodSection
 from partunroll.baselines.plug_and_play import hqs, pnp_pgd
 from partunroll.configuration.config_section import PatchShape, Section
 from partunroll.network.volume_denoiser import VolumeDenoiser
@@ -53,6 +53,11 @@ Denoiser = Annotated[DenoiserSection, BeforeValidator(_with_path)]
 class PlugAndPlay(MethodSection):
     """Proximal gradient with a denoiser, in the paper's relaxed form."""
 
+    candidates: ClassVar[Candidates] = {
+        "noise_level": (0.01, 0.02, 0.05, 0.1),
+        "relaxation": (0.1, 0.3, 1.0),
+    }
+
     kind: Literal["pnp-pgd"] = "pnp-pgd"
     denoiser: Denoiser
     noise_level: Level = 0.05  # our choice
@@ -75,6 +80,11 @@ class PlugAndPlay(MethodSection):
 
 class DPIR(MethodSection):
     """Half-quadratic splitting with a denoiser of decreasing noise (Zhang et al. 2021)."""
+
+    candidates: ClassVar[Candidates] = {
+        "noise_levels": ((49 / 255, 0.01), (49 / 255, 0.03)),
+        "regularization": (0.023, 0.23, 2.3),
+    }
 
     kind: Literal["dpir"] = "dpir"
     denoiser: Denoiser

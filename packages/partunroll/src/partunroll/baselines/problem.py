@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -68,19 +69,36 @@ class Problem:
         operator: LinearOperator,
         y: torch.Tensor,
         *,
+        norm: float | None = None,
+        with_norm: bool = True,
+        with_estimate: bool = True,
         seed: int = 0,
         fingerprint: str | None = None,
     ) -> Problem:
         """Return the problem of measurements, with an estimate of the norm and a usual start.
 
-        Costs some tens of applications of ``A*A``.
+        Each costs some tens of applications of ``A*A``, the norm only if it is not given. For a
+        method that needs one of them not, it may be left out: the norm is infinite then, the
+        start NaN.
         """
-        norm = spectral_norm(
-            operator.normal, operator.domain.shape, device=y.device, dtype=operator.probe_dtype
-        ).value
-        return cls(operator, y, norm, initial_estimate(operator, y), seed, fingerprint)
+        start = (
+            initial_estimate(operator, y)
+            if with_estimate
+            else torch.full(
+                operator.domain.shape, torch.nan, dtype=operator.probe_dtype, device=y.device
+            )
+        )
+        if norm is None:
+            norm = estimated_norm(operator, y.device) if with_norm else math.inf
+        return cls(operator, y, norm, start, seed, fingerprint)
 
     @cached_property
     def backprojection(self) -> torch.Tensor:
         """``A*y``, computed once."""
         return self.operator.adjoint(self.y)
+
+
+def estimated_norm(operator: LinearOperator, device: torch.device | str = "cpu") -> float:
+    """Return the spectral norm of ``A*A``; costs some tens of its applications."""
+    shape, dtype = operator.domain.shape, operator.probe_dtype
+    return spectral_norm(operator.normal, shape, device=device, dtype=dtype).value

@@ -9,12 +9,13 @@ import typer
 
 from normalfit.command_line import run
 from normalfit.errors import NormalfitError
+from partunroll.cli.baselines import baseline
 from partunroll.cli.data import initial, line_integrals, prepare, simulate
 from partunroll.cli.demo import demo
 from partunroll.cli.export import export
 from partunroll.cli.known_data import operators, prepare_calgary, prepare_walnut
 from partunroll.cli.list_options import ListOptions
-from partunroll.cli.mri import baseline, coil_maps, compress_coils, sampling_mask
+from partunroll.cli.mri import coil_maps, compress_coils, sampling_mask
 from partunroll.cli.results import evaluate, reconstruct
 from partunroll.cli.training import train
 from partunroll.cli.two_word_commands import TwoWordCommands

@@ -1,0 +1,122 @@
+"""method_document: a baseline's document out of a name, a file and options of a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from partunroll.baselines.method import KINDS
+from partunroll.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_OTHER_NAMES = {("cg", "weight"): "ridge"}  # what an option of the command is called in a kind
+
+
+def method_document(
+    name: str, config: Path | None = None, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the document of a method: the file's, with the options on top.
+
+    Parameters
+    ----------
+    name
+        The kind.
+    config
+        YAML file of its options; its ``kind``, if it has one, must be `name`. None: defaults.
+    options
+        Values by name; those that are None were not given.
+
+    Raises
+    ------
+    InputError
+        The kind is unknown, the file is no mapping or of another kind, or an option is one that
+        the kind does not have.
+    """
+    if name not in KINDS:
+        msg = f"baseline must be one of {', '.join(KINDS)}, got {name!r}"
+        raise InputError(msg)
+    document = {} if config is None else _read(config)
+    if document.setdefault("kind", name) != name:
+        msg = f"kind in {config} must be {name}, the baseline, got {document['kind']!r}"
+        raise InputError(msg)
+    for option, value in (options or {}).items():
+        if value is None:
+            continue
+        key = _OTHER_NAMES.get((name, option), option)
+        if key not in KINDS[name].model_fields or key == "kind":
+            having = [kind for kind, s in KINDS.items() if _has(kind, s.model_fields, option)]
+            only = f" and only be given for {', '.join(having)}" if having else ""
+            msg = f"{option} must be left out of {name}{only}, got {value}"
+            raise InputError(msg)
+        document[key] = value
+    return document
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Return options that are written as ``KEY=VALUE``, the value as in YAML.
+
+    Raises
+    ------
+    InputError
+        A text has no ``=``, a key is given twice, or a value is no YAML.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key or key in found:
+            msg = f"option must be KEY=VALUE, each key once, got {text!r}"
+            raise InputError(msg)
+        try:
+            found[key] = _numbers(yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            msg = f"value of option {key} must be written as in YAML, got {value!r}"
+            raise InputError(msg) from error
+    return found
+
+
+def parse_candidates(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the values to try, written as ``KEY=VALUE`` or ``KEY=[VALUE, …]``.
+
+    Raises
+    ------
+    InputError
+        As for `parse_options`.
+    """
+    return {
+        key: value if isinstance(value, list) else [value]
+        for key, value in parse_options(texts).items()
+    }
+
+
+def _has(kind: str, fields: Mapping[str, Any], option: str) -> bool:
+    return option in fields or (kind, option) in _OTHER_NAMES
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        msg = f"config {path} must be a readable YAML file, got {reason}"
+        raise InputError(msg) from error
+    if not isinstance(values, dict):
+        got = "an empty file" if values is None else type(values).__name__
+        msg = f"config {path} must hold keys and values, got {got}"
+        raise InputError(msg)
+    return values
+
+
+def _numbers(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
+    """Return the value with ``1e-3`` as a number, which YAML 1.1 takes for text."""
+    if isinstance(value, list):
+        return [_numbers(part) for part in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
