@@ -181,6 +181,7 @@ def reconstructed(scans, name, y, **options):
         ("tv", ("--option", "weight=0.02", "iterations=4"), {"weight": 0.02, "iterations": 4}),
         ("pnp-pgd", ("--denoiser", "DENOISER", "--iterations", "2"), {"iterations": 2}),
         ("dpir", ("--denoiser", "DENOISER", "--option", "iterations=2"), {"iterations": 2}),
+        ("inr", ("--iterations", "3", "--option", "width=8"), {"iterations": 3, "width": 8}),
     ],
 )
 def test_the_command_makes_what_the_method_makes(command, scans, tmp_path, name, options, same):

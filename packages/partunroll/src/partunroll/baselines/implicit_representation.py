@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from partunroll.baselines.method_section import MethodSection
+from partunroll.baselines.method_section import Candidates, MethodSection
 from partunroll.configuration.config_section import Count, Section
 from partunroll.errors import InputError
 from partunroll.implicit.field_fit import FitSteps
@@ -57,6 +57,9 @@ class ImplicitRepresentation(MethodSection):
     mean the same for every scan. For a projector the fit meets random rays; for any other
     operator A of the whole volume, every iteration.
     """
+
+    needs_norm: ClassVar[bool] = False
+    candidates: ClassVar[Candidates] = {"tv_weight": (0.0, 1e-3, 1e-2)}
 
     kind: Literal["inr"] = "inr"
     encoding: Annotated[HashGrid | DenseGrid, Field(discriminator="kind")] | None = None

@@ -12,7 +12,7 @@ from normalfit.written_beside import check_outputs
 from partunroll.cli.options import DeviceOption, JsonOption, OperatorOption, OutputOption
 
 # the kinds of partunroll.baselines.method, which is slow to import; a test compares the two
-Name = Literal["zero-filled", "cg", "tv", "fdk", "pnp-pgd", "dpir", "function"]
+Name = Literal["zero-filled", "cg", "tv", "fdk", "pnp-pgd", "dpir", "inr", "function"]
 
 
 def baseline(
