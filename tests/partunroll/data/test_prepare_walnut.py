@@ -235,10 +235,6 @@ VIEW = f"Projections/tubeV2/scan_{ANGLES:06d}.tif"
             rf"scan_0000{ANGLES}.tif must have counts above the dark field, got 12% .* 5%",
         ),
         (_image_as(VIEW, lambda x: x.astype("c8")), "one real image of one channel, got complex64"),
-        (
-            lambda w: shutil.rmtree(w / "Projections"),
-            "tubeV2 must hold io000000.tif",
-        ),
     ],
 )
 def test_files_that_do_not_fit_are_refused(tmp_path, walnuts, alter, message):
@@ -256,3 +252,11 @@ def test_voxels_that_are_binned_too_much_are_refused(tmp_path, walnuts):
         prepare_walnut(folder, tmp_path / "d.zarr", WalnutChoice(views=(6,), volume_bin=22))
     with pytest.raises(NormalfitError, match=r"split file must exist, .* write lists of names"):
         prepare_walnut(folder, tmp_path / "d.zarr", split=tmp_path / "split.yaml")
+
+
+def test_walnuts_without_projections_are_not_passed_over(tmp_path, walnuts):
+    folder, _ = walnuts
+    (tmp_path / "Walnut1").symlink_to(folder / "Walnut1")
+    shutil.copytree(folder / "Walnut2" / "Reconstructions", tmp_path / "Walnut2/Reconstructions")
+    with pytest.raises(InputError, match=r"tubeV2 must hold io000000.tif and .*, got none"):
+        prepare_walnut(tmp_path, tmp_path / "d.zarr", WalnutChoice(views=(6,)))
