@@ -74,10 +74,10 @@ def test_a_trained_denoiser_denoises(problem, tmp_path):
     run = problem.run(
         tmp_path / "run",
         network=network,
-        steps=80,
+        steps=150,
         batch=8,
         patch_shape=16,
-        validation={"every": 80},
+        validation={"every": 150},
     )
     assert run.best["psnr"] > run.best["psnr_initial"] + 3
 

@@ -68,7 +68,7 @@ def fit_field(
                 f"lower learning_rate {steps.learning_rate:g}"
             )
             raise NotFiniteError(msg)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
     return losses

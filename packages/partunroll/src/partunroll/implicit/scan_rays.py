@@ -111,8 +111,8 @@ def scan_rays(operator: LinearOperator, device: torch.device) -> ScanRays | None
     if isinstance(operator, ParallelBeam):
         geometry = operator.geometry
         rows = operator.domain.shape[:-2]
-        whole = (geometry.num_views, *rows, geometry.num_columns)
-        return _parallel_rays(operator, device) if operator.range.shape == whole else None
+        complete = operator.range.shape == (geometry.num_views, *rows, geometry.num_columns)
+        return _parallel_rays(operator, device) if complete else None
     return None
 
 
