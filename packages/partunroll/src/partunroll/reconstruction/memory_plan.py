@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from normalfit.fft import next_smooth
+from normalfit.grid import Patch
 from normalfit.operators.projection_operator import ProjectionOperator
 from normalfit.slab_memory import least_bytes
 from partunroll.errors import InputError
@@ -17,10 +20,12 @@ if TYPE_CHECKING:
     from normalfit.factor_file import FactorFile
     from normalfit.linear_operator import LinearOperator
     from partunroll.configuration.train_config import NetworkConfig
+    from partunroll.network.networks import Network
     from partunroll.patches.windows import BlendWindows
 
 # our choices, from the code that they count the arrays of
 _VOLUMES = 9  # x0, x, x_ref, gradient and its reference, direction, step, blend, one copy
+_SOLVED_VOLUMES = 4  # more, of the conjugate gradients of a proximal step
 _WHOLE_VOLUMES = 4  # in a step with an operator that is applied to the whole
 _PLANE_COPIES = 8  # of a slab in a data step, the projector's among them
 _MEASUREMENTS = 3  # y, its residual, what a projector makes of them
@@ -88,14 +93,17 @@ def plan_memory(
         + _MEASUREMENTS * itemsize * math.prod(operator.range.shape)
         + 4 * batch * math.prod(patch) * network.prior.widths[0] * _FEATURE_MAPS
     )
-    if fixed + _VOLUMES * volume + _factor_bytes(factors, refresh) <= max_memory:
+    volumes = _VOLUMES + (_SOLVED_VOLUMES if getattr(network, "cg_iterations", 0) else 0)
+    if fixed + volumes * volume + _factor_bytes(factors, refresh) <= max_memory:
         return MemoryPlan(on_disk=False, planes=shape[0], slab_bytes=0)
     by_slabs = isinstance(operator, ProjectionOperator) and not whole_normals
     whole = 0 if by_slabs else _WHOLE_VOLUMES * volume
     fixed += whole + plane * (2 * patch[0] + 2 * VOLUME_CHUNK)
     for_factors = 0
     if factors is not None and refresh > 1:
-        for_factors = least_bytes(factors.load_kernel(), factors.terms)
+        kernel = factors.load_kernel()
+        fixed += 2 * kernel.values.nbytes
+        for_factors = least_bytes(kernel, factors.terms)
     least = fixed + int(max(_PLANE_COPIES * plane, for_factors) / _SHARE) + 1
     if least > max_memory:
         msg = (
@@ -109,6 +117,22 @@ def plan_memory(
     if planes > VOLUME_CHUNK:
         planes -= planes % VOLUME_CHUNK
     return MemoryPlan(on_disk=True, planes=planes, slab_bytes=for_slabs)
+
+
+@torch.no_grad()
+def load_code(
+    operator: LinearOperator, network: Network, windows: BlendWindows, device: torch.device
+) -> None:
+    """Run what is loaded or compiled at its first use, on a voxel: it is part of a process's size.
+
+    Measured: 280 MiB of compiled projectors and of libraries.
+    """
+    shape = tuple(min(p, n) for p, n in zip(windows.patches[0].shape, (8, 8, 8), strict=False))
+    point = Patch((0,) * len(operator.domain.shape), (1,) * len(operator.domain.shape))
+    dtype = torch.complex64 if operator.is_complex else torch.float32
+    network.prior(torch.zeros(1, *shape, dtype=dtype, device=device))
+    if isinstance(operator, ProjectionOperator):
+        operator.restricted(point).normal(torch.zeros(point.shape, dtype=dtype, device=device))
 
 
 def _factor_bytes(factors: FactorFile | None, refresh: int) -> int:

@@ -69,7 +69,7 @@ def unroll_volume(
         `refresh` needs factors that are not there.
     """
     x, history = _kept(problem.initial_estimate, work)
-    normal = problem.scaled_normal if refresh == 1 else problem.scaled_factors
+    normal = problem.scaled_normal if refresh == 1 else problem.approximate_normal
     progress = progress or Progress(disable=True)
     task = progress.add_task("stage 1", total=len(network.step_sizes), completed=len(history))
     for k, step_size in list(enumerate(network.step_sizes))[len(history) :]:
@@ -80,7 +80,7 @@ def unroll_volume(
             gradient = -problem.operator.adjoint(residual) / problem.norm
             x_ref, gradient_ref = x, gradient
         else:
-            gradient = problem.scaled_factors(x - x_ref) + gradient_ref
+            gradient = problem.approximate_normal(x - x_ref) + gradient_ref
         history.append(Iteration(float(step_size), float(gradient.norm()), residual_norm))
         direction = proximal_direction(normal, gradient[None], step_size, network.cg_iterations)[0]
         x = patched_prior(network, x - step_size * direction, windows, batch, ranks)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.json"
 INITIAL = "initial_estimate"  # the volume that iterations start from
+PLAN = "plan"  # how the memory is used
 
 
 def work_path(output: Path) -> Path:
@@ -125,7 +126,7 @@ class WorkFolder:
     @property
     def has_begun(self) -> bool:
         """Whether more than the initial estimate is there to go on from."""
-        return bool(set(self._journal["finished"]) - {INITIAL} or self._journal["under_way"])
+        return bool(set(self._journal["finished"]) - {INITIAL, PLAN} or self._journal["under_way"])
 
     def clear(self) -> None:
         """Delete the folder; the journal last, which knows that the output is in its place."""
@@ -167,11 +168,14 @@ def opened(
     Raises
     ------
     InputError
-        Another process works in it.
+        Another process works in it, or it is no work folder.
     MismatchError
         It is of another reconstruction; what differs is named.
     """
     if ranks.is_first:
+        if path.exists() and not path.is_dir():
+            msg = f"{path} must be free for a work folder, got a file; choose another output"
+            raise InputError(msg)
         path.mkdir(exist_ok=True)
         with (path / "lock").open("w") as lock:
             _take(lock, path)
@@ -205,7 +209,7 @@ def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     identity = json.loads(json.dumps(identity))
     if not place.is_file():
         return {"identity": identity, "finished": {}, "under_way": {}}
-    journal: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+    journal = _read(place)
     differing = differences(journal["identity"], identity)
     if differing:
         msg = (
@@ -214,6 +218,19 @@ def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
         )
         raise MismatchError(msg)
     return journal
+
+
+def _read(place: Path) -> dict[str, Any]:
+    """Return a journal, which only damage to the disk can have broken."""
+    try:
+        journal = json.loads(place.read_text(encoding="utf-8"))
+        sound = set(journal) == {"identity", "finished", "under_way"}
+    except (ValueError, TypeError):
+        sound = False
+    if not sound or not all(isinstance(part, dict) for part in journal.values()):
+        msg = f"{place} must be the journal of a reconstruction, got another; delete its folder"
+        raise InputError(msg)
+    return dict(journal)
 
 
 def _take(lock: Any, path: Path) -> None:  # noqa: ANN401 - a file
