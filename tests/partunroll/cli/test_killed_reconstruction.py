@@ -22,22 +22,25 @@ def driver():
     with subprocess.Popen(  # noqa: S603 - the driver beside this file
         [sys.executable, str(DRIVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
+        jobs, answers = process.stdin, process.stdout
+        assert jobs
+        assert answers
 
         def run(**job):
-            process.stdin.write(json.dumps({"kill_at": None, "victims": [], "delay": 0} | job))
-            process.stdin.write("\n")
-            process.stdin.flush()
-            return json.loads(process.stdout.readline())
+            whole = {"kill_at": None, "victims": [], "delay": 0} | job
+            print(json.dumps(whole), file=jobs, flush=True)
+            return json.loads(answers.readline())
 
         yield run
-        process.stdin.close()
+        jobs.close()
         process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(driver, project, tmp_path_factory):
     """Return a function that gives arguments, the output of a whole run, and its events."""
-    folder, kept = tmp_path_factory.mktemp("undisturbed"), {}
+    folder = tmp_path_factory.mktemp("undisturbed")
+    kept: dict[tuple[bool, int], tuple[Path, int]] = {}
 
     def run(**way):
         key = (way["on_disk"], way["ranks"])

@@ -64,7 +64,7 @@ def solve_stored(
             )
         work.finish(step, **facts)
         work.remove(f"{step}-q", *(_vectors(before) - _vectors(work.finished(step)) - {right_side}))
-    last = [facts for step in steps if (facts := work.finished(step)) is not None][-1]
+    last = [found for step in steps if (found := work.finished(step)) is not None][-1]
     work.remove(*(last[vector] for vector in "rp" if last[vector] != right_side))
     solution: str | None = last["x"]
     return solution

@@ -70,7 +70,7 @@ def unroll_stored(
                 work.finish(stepped, **facts)
 
             def prior(patches: Sequence[Patch], _: bool, of: str = stepped) -> torch.Tensor:
-                progress.advance(task, len(patches))
+                progress.advance(task, len(patches) * work.ranks.size)
                 return network.prior(work.volume(of).extract(patches, device))
 
             blend_to_disk(prior, windows, work, after, device=device, batch=batch)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.json"
 INITIAL = "initial_estimate"  # the volume that iterations start from
+REFINED = "refined"  # the result of stage 2
 PLAN = "plan"  # how the memory is used
 
 
