@@ -283,6 +283,7 @@ def test_the_estimate_of_nothing_is_zero(scan, tmp_path):
         pytest.raises(InputError, match="intensity_per_mm must be a positive number, got 0"),
     ):
         store_estimate(None, scan.operator, y, work, 5, "auto")
+    assert not (tmp_path / "auto").exists()  # it would stand in the way of a number
 
 
 @pytest.mark.parametrize("journal", ["", "{}", "[1]", '{"identity": 1, "finished": 2}'])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from normalfit.operators.in_slabs import adjoint_in_slabs, forward_in_slabs
-from partunroll.errors import InputError
+from partunroll.errors import NotFiniteError
 from partunroll.initial.initial_estimate import CG_TOLERANCE, least_squares_iterations
 from partunroll.reconstruction.stored_conjugate_gradient import solve_stored
 from partunroll.reconstruction.work_folder import INITIAL
@@ -59,8 +59,8 @@ def store_estimate(
 
     Raises
     ------
-    InputError
-        It is not finite.
+    NotFiniteError
+        It is not finite, or 'auto' finds nothing but zeros in it.
     """
     if work.finished(INITIAL) is None:
         raw = _least_squares(operator, y, work, planes) if slabs is None else RAW
@@ -88,7 +88,7 @@ def _scale(
     scale = reaches if intensity_per_mm == "auto" else (intensity_per_mm or 1.0)
     if not (np.isfinite(scale) and scale > 0):
         msg = f"intensity_per_mm must be a positive number, got {scale}"
-        raise InputError(msg)
+        raise NotFiniteError(msg)  # of the estimate, which is not to be gone on from
     writer = work.writer(INITIAL)
     for part in _finite(volume, planes):
         writer.write(torch.from_numpy(part) / scale)
@@ -100,7 +100,7 @@ def _finite(volume: StoredVolume, planes: int) -> Iterator[np.ndarray[Any, Any]]
         part = volume[start : start + planes]
         if not np.isfinite(part).all():
             msg = "initial estimate must be finite, got NaN or infinity; replace them before"
-            raise InputError(msg)
+            raise NotFiniteError(msg)
         yield part
 
 

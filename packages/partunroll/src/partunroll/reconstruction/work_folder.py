@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,26 +173,26 @@ def opened(
     MismatchError
         It is of another reconstruction; what differs is named.
     """
-    if ranks.is_first:
-        if path.exists() and not path.is_dir():
-            msg = f"{path} must be free for a work folder, got a file; choose another output"
-            raise InputError(msg)
-        path.mkdir(exist_ok=True)
-        with (path / "lock").open("w") as lock:
-            _take(lock, path)
-            journal = _journal(path, dict(identity))
-            folder = WorkFolder(path, shape, dtype, journal, ranks)
-            folder._save()
-            ranks.wait()
-            try:
-                yield folder
-            except Exception as error:
-                if isinstance(error, NotFiniteError) or not folder.has_begun:
-                    folder.clear()  # or it would stand in the way of the mended command
-                raise
-    else:
-        ranks.wait()
-        yield WorkFolder(path, shape, dtype, _journal(path, dict(identity)), ranks)
+    with ExitStack() as held:
+
+        def begin() -> dict[str, Any]:
+            if path.exists() and not path.is_dir():
+                msg = f"{path} must be free for a work folder, got a file; choose another output"
+                raise InputError(msg)
+            path.mkdir(exist_ok=True)
+            _take(held.enter_context((path / "lock").open("w")), path)
+            return _journal(path, dict(identity))
+
+        # told, not read by each: the first process may have finished more by the time they read
+        folder = WorkFolder(path, shape, dtype, ranks.from_first(begin), ranks)
+        folder._save()
+        try:
+            yield folder
+        except Exception as error:
+            hopeless = isinstance(error, NotFiniteError) or not folder.has_begun
+            if hopeless and ranks.is_first:
+                folder.clear()  # or it would stand in the way of the mended command
+            raise
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
