@@ -229,7 +229,7 @@ def test_proximal_steps_are_those_in_memory(scan, tmp_path, refresh):
     assert left == {"initial_estimate", "iterate-3"}
     scan.network.cg_iterations = 0
     gradient = scan.on_disk(tmp_path / "gradient", refresh=refresh, stages=1)[1]
-    assert np.abs(gradient - final).max() > 0.1  # the steps solve something
+    assert np.abs(gradient - final).max() > 1e-3  # far above the tolerance: the steps solve
 
 
 def test_interrupted_proximal_steps_go_on_bit_for_bit(scan, tmp_path, monkeypatch):
