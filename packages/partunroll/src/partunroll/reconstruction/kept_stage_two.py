@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from partunroll.network.gradient_log import GradientLog
 from partunroll.reconstruction.stage_two import patch_solver, refine_patches
@@ -51,7 +51,7 @@ def refine_kept(
         As `refine_patches`; with `work` also where the planes are not finite.
     """
     log, volumes = GradientLog(network), (context, residual_backprojection)
-    options = {"normal": normal, "progress": progress, "log": log, "ranks": ranks}
+    options: dict[str, Any] = {"normal": normal, "progress": progress, "log": log, "ranks": ranks}
     if work is None:
         final = refine_patches(network, problem, *volumes, windows, batch=batch, **options)
         return final, log.history(log.take(ranks))
