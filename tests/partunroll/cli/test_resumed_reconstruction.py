@@ -82,7 +82,7 @@ def run(*jobs):
         input=json.dumps([common | job for job in jobs]),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,  # of which a busy machine needs most to import
         check=True,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
