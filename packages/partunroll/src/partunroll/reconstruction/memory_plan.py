@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +14,7 @@ from normalfit.operators.projection_operator import ProjectionOperator
 from normalfit.slab_memory import least_bytes
 from partunroll.errors import InputError
 from partunroll.memory_size import resident_bytes, shown
+from partunroll.reconstruction.work_folder import PLAN
 from partunroll.store.data_store_header import VOLUME_CHUNK
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from partunroll.configuration.train_config import NetworkConfig
     from partunroll.network.networks import Network
     from partunroll.patches.windows import BlendWindows
+    from partunroll.reconstruction.work_folder import WorkFolder
 
 # our choices, from the code that they count the arrays of
 _VOLUMES = 9  # x0, x, x_ref, gradient and its reference, direction, step, blend, one copy
@@ -117,6 +119,17 @@ def plan_memory(
     if planes > VOLUME_CHUNK:
         planes -= planes % VOLUME_CHUNK
     return MemoryPlan(on_disk=True, planes=planes, slab_bytes=for_slabs)
+
+
+def begun_plan(plan: MemoryPlan, work: WorkFolder, max_memory: int) -> MemoryPlan:
+    """Return the plan that a killed process went by: with other slabs rounding would differ.
+
+    Not where it was allowed more memory than this one.
+    """
+    if work.finished(PLAN) is None:
+        work.finish(PLAN, allowed=max_memory, **asdict(plan))
+    begun = dict(work.finished(PLAN) or {})
+    return plan if begun.pop("allowed") > max_memory else MemoryPlan(**begun)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from partunroll.errors import InputError
 from partunroll.measurements.scan import Scan, load_measurements, load_scan
 from partunroll.network.exported_model import digest_of
 from partunroll.patches.blended_patches import batches, overlapping_windows
-from partunroll.reconstruction.memory_plan import MemoryPlan, load_code, plan_memory
+from partunroll.reconstruction.memory_plan import MemoryPlan, begun_plan, load_code, plan_memory
 from partunroll.reconstruction.reconstruction_file import (
     InitialFacts,
     ReconstructionFacts,
@@ -27,7 +27,7 @@ from partunroll.reconstruction.stored_problem import StoredProblem
 from partunroll.reconstruction.stored_reconstruction import reconstruct_stored
 from partunroll.reconstruction.stored_scan import StoredScan, store_scan
 from partunroll.reconstruction.two_stages import reconstruct
-from partunroll.reconstruction.work_folder import INITIAL, PLAN, opened, work_path
+from partunroll.reconstruction.work_folder import INITIAL, opened, work_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ class ReconstructionJob:
         with opened(work_path(self.output), identity, shape, dtype, ranks) as work:
             if self._is_done(work):
                 return self._cleared(work)
-            plan = self._begun(plan, work)
+            plan = begun_plan(plan, work, self.max_memory or 0)
             scan = store_scan(
                 self.spec, measured, work, plan.planes, initial=self.initial, window=self.window,
                 method=self.method, intensity_per_mm=self.intensity_per_mm,
@@ -166,16 +166,6 @@ class ReconstructionJob:
                 progress=self.progress,
             )
             return self._written(work, scan, result, on_disk=True)
-
-    def _begun(self, plan: MemoryPlan, work: WorkFolder) -> MemoryPlan:
-        """Return the plan that a killed process went by: slabs of it, or rounding would differ.
-
-        Not where it was allowed more memory than this one.
-        """
-        if work.finished(PLAN) is None:
-            work.finish(PLAN, allowed=self.max_memory, **asdict(plan))
-        begun = dict(work.finished(PLAN) or {})
-        return plan if begun.pop("allowed") > (self.max_memory or 0) else MemoryPlan(**begun)
 
     def _plan(self, operator: LinearOperator, windows: BlendWindows) -> MemoryPlan:
         return plan_memory(
