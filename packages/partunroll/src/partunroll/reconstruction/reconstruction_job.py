@@ -180,13 +180,11 @@ class ReconstructionJob:
         )
 
     def _windows(self, operator: LinearOperator) -> BlendWindows:
+        patch_shape, overlap = self.settings["patch_shape"], self.settings["overlap"]
         return overlapping_windows(
-            operator.domain.shape,
-            self.settings["patch_shape"],
-            self.settings["overlap"],
-            stride=self._stride,
-            blend=self.settings["blend"],
-        )
+            operator.domain.shape, patch_shape, overlap,
+            stride=self._stride, blend=self.settings["blend"],
+        )  # fmt: skip
 
     @property
     def _stride(self) -> int | tuple[int, ...] | None:
@@ -269,17 +267,14 @@ class ReconstructionJob:
         *,
         on_disk: bool,
     ) -> ReconstructionFacts:
-        digest = digest_of(self.checkpoint_path)
+        path = self.checkpoint_path
+        checkpoint = {"path": str(path), "sha256": digest_of(path), "step": self.checkpoint.step}
         return ReconstructionFacts(
             command=self.command,
             operator=self.spec.document(),
             fingerprint=self.spec.fingerprint,
             norm=self.matched.norm,
-            checkpoint={
-                "path": str(self.checkpoint_path),
-                "sha256": digest,
-                "step": self.checkpoint.step,
-            },
+            checkpoint=checkpoint,
             factors=None if self.matched.factors is None else str(self.matched.factors.path),
             measurements={"path": str(self.measurements), **scan.attributes},
             initial_estimate=InitialFacts(
