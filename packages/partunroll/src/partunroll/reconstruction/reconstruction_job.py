@@ -140,8 +140,8 @@ class ReconstructionJob:
         measured = load_measurements(self.spec, self.measurements, self.backend, self.device)
         operator, y, _ = measured
         shape = operator.domain.shape
-        complex_too = operator.is_complex
-        initial = self.initial and digest_of_planes(self.initial, shape, is_complex=complex_too)
+        given, complex_too = self.initial, operator.is_complex
+        initial = given and digest_of_planes(given, shape, is_complex=complex_too)
         identity = self._identity(y, initial, on_disk=True)
         dtype = y[:0].cpu().numpy().dtype
         with opened(work_path(self.output), identity, shape, dtype, ranks) as work:
@@ -220,8 +220,7 @@ class ReconstructionJob:
         InputError
             There is an output that this work did not make.
         """
-        exists = self.output.exists()
-        if exists and work.finished(OUTPUT) is None:
+        if (exists := self.output.exists()) and work.finished(OUTPUT) is None:
             msg = f"output must not exist yet, got {self.output}; move it away or choose another"
             raise InputError(msg)
         return exists
