@@ -1,5 +1,7 @@
 """Factors applied slab by slab equal factors applied to the whole, whatever the boundary."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from normalfit import apply_in_slabs
 from normalfit.errors import InputError
 from normalfit.factor_file import FactorMetadata, save_factors
 from normalfit.factors import Factors
+from normalfit.grid import Patch
 from normalfit.lag_kernel import LagKernel
+from normalfit.restriction import restrict
 from normalfit.slab_memory import slab_bytes
 from normalfit.slabs import SlabFactors
 from normalfit.spectral_norm import SpectralNorm
@@ -109,6 +113,25 @@ def test_a_read_only_volume_is_one(tmp_path):
     factors = make_factors((5, 3, 3))
     found = torch.from_numpy(apply_in_slabs(factors, x, planes=23))
     torch.testing.assert_close(found, factors(volume()), rtol=1e-12, atol=1e-12)
+
+
+def test_a_grid_too_large_for_one_fft_goes_by_slabs_and_patches(monkeypatch):
+    factors, x = make_factors((5, 3, 3), terms=2), volume()
+    expected = factors(x)
+    points = math.prod(factors.kernel.grid.fft_shape)
+    for module in ("lag_grid", "slab_memory"):
+        monkeypatch.setattr(f"normalfit.{module}.MAX_ELEMENTS", points - 1)
+    factors = make_factors((5, 3, 3), terms=2)
+    with pytest.raises(InputError, match=r"padded grid must have at most 2\^31 elements"):
+        factors(x)
+    found = torch.from_numpy(apply_in_slabs(factors, x.numpy()))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    patch = Patch((0, 1, 2), (4, 3, 3))
+    part = patch.extract(x)
+    found = restrict(factors, patch)(part)
+    monkeypatch.undo()
+    wanted = patch.extract(factors(patch.embed(part, SHAPE)))
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tests.partunroll.cli.conftest import call
 
 from partunroll.reconstruction.memory_plan import MemoryPlan
 from partunroll.reconstruction.reconstruction_file import open_reconstruction
+from partunroll.reconstruction.stored_problem import StoredProblem
 from partunroll.reconstruction.work_folder import work_path
 
 KILLS = 3  # of either way; 10 passed when this was written, and take a minute
@@ -81,7 +82,7 @@ def run(*jobs):
         input=json.dumps([common | job for job in jobs]),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,  # of which a busy machine needs most to import
         check=True,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -201,11 +202,47 @@ def test_memory_that_does_not_do(reconstruct_arguments, refused, tmp_path, optio
     assert message in refused(*reconstruct_arguments(tmp_path / "r.zarr"), *options)
 
 
-def test_what_takes_whole_volumes_is_refused_on_disk(
-    on_disk, reconstruct_arguments, refused, tmp_path
+def test_least_squares_and_auto_are_made_on_disk_too(on_disk, reconstruct_arguments, cli, tmp_path):
+    stored, in_memory = tmp_path / "stored.zarr", tmp_path / "memory.zarr"
+    auto = ["--intensity-per-mm", "auto", "--patch", "8"]
+    assert cli(*reconstruct_arguments(stored), *auto, "--max-memory", "64G")[0] == 0
+    assert cli(*reconstruct_arguments(in_memory), *auto)[0] == 0
+    found, wanted = (open_reconstruction(path) for path in (stored, in_memory))
+    assert found.facts.settings["volumes"] == "on disk"
+    assert found.facts.initial_estimate == wanted.facts.initial_estimate
+    assert found.facts.intensity_per_mm == pytest.approx(wanted.facts.intensity_per_mm, rel=1e-3)
+    for name in VOLUMES:
+        np.testing.assert_allclose(found.read(name), wanted.read(name), rtol=1e-3, atol=1e-3)
+
+
+def test_the_slabs_of_a_killed_process_are_kept(
+    on_disk, monkeypatch, reconstruct_arguments, cli, tmp_path
 ):
-    arguments = reconstruct_arguments(tmp_path / "r.zarr")
-    message = refused(*arguments, "--max-memory", "1G")
-    assert "method must be filtered backprojection where volumes stay on disk" in message
-    message = refused(*arguments, "--max-memory", "1G", "--intensity-per-mm", "auto")
-    assert "intensity_per_mm must be a number" in message
+    """Their thickness follows the memory that a process holds, which is never twice the same."""
+    output = tmp_path / "recon.zarr"
+    arguments = [*reconstruct_arguments(output), "--max-memory", "64G"]
+    with monkeypatch.context() as patch:
+        patch.setattr("partunroll.reconstruction.reconstruction_job.reconstruct_stored", stopped)
+        assert cli(*arguments)[0] == 130
+    kept = []
+    monkeypatch.setattr(
+        "partunroll.reconstruction.reconstruction_job.plan_memory",
+        lambda *_, **__: MemoryPlan(on_disk=True, planes=7, slab_bytes=2**20),
+    )
+
+    def watched(*arguments, planes, **options):
+        kept.append(planes)
+        return StoredProblem(*arguments, planes=planes, **options)
+
+    monkeypatch.setattr(reconstruction_job, "StoredProblem", watched)
+    assert cli(*arguments)[0] == 0
+    assert kept == [24]
+
+
+def test_a_batch_of_nothing_is_refused_before_anything_is_computed(
+    reconstruct_arguments, refused, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("partunroll.reconstruction.reconstruction_job.load_scan", stopped)
+    output = tmp_path / "r.zarr"
+    assert "batch must be at least 1" in refused(*reconstruct_arguments(output), "--batch", "0")
+    assert not work_path(output).exists()

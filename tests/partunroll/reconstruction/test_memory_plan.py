@@ -16,7 +16,7 @@ from partunroll.initial.initial_slabs import filtered_slabs
 from partunroll.memory_size import parse_memory, resident_bytes
 from partunroll.patches.blended_patches import overlapping_windows
 from partunroll.reconstruction import memory_plan
-from partunroll.reconstruction.memory_plan import plan_memory
+from partunroll.reconstruction.memory_plan import load_code, plan_memory
 
 
 def cone(shape):
@@ -75,6 +75,29 @@ def test_amounts_of_memory(text, nbytes):
 def test_what_is_no_amount(text):
     with pytest.raises(InputError, match="max_memory must be an amount"):
         parse_memory(text)
+
+
+def test_proximal_steps_take_more_volumes(plan):
+    memory = [nbytes * 2**20 for nbytes in range(160, 300, 2)]
+    gradient = next(nbytes for nbytes in memory if not plan(nbytes).on_disk)
+    solving = UnrolledConfig(cg_iterations=2, prior=PriorConfig(dim=3, widths=(8, 8, 8, 8)))
+    windows = overlapping_windows((128, 128, 128), 32)
+    assert plan_memory(
+        gradient, cone((128, 128, 128)), windows, solving, None, batch=2, refresh=1
+    ).on_disk
+
+
+def test_code_that_is_not_loaded_yet_is_loaded_before_memory_is_counted():
+    """Compiled projectors and libraries took 280 MiB that --max-memory did not know of."""
+    from partunroll.network.networks import build_network
+
+    network = build_network(UnrolledConfig(prior=PriorConfig(dim=3, widths=(2, 2, 2, 2))))
+    called = []
+    network.prior.register_forward_hook(lambda *_: called.append("prior"))
+    operator = cone((12, 12, 12))
+    windows = overlapping_windows(operator.domain.shape, 8)
+    load_code(operator, network, windows, torch.device("cpu"))
+    assert called == ["prior"]
 
 
 def test_this_process_holds_something():

@@ -14,14 +14,17 @@ from normalfit.lag_kernel import LagKernel
 from normalfit.operators.cone_beam import ConeBeam
 from normalfit.operators.cone_geometry import ConeGeometry
 from normalfit.slab_memory import slab_bytes
+from normalfit.slabs import SlabFactors
 from normalfit.spectral_norm import SpectralNorm
 from partunroll.errors import InputError, MismatchError
+from partunroll.initial.initial_estimate import least_squares_estimate
 from partunroll.patches.blended_patches import overlapping_windows
 from partunroll.patches.patch_gradient import PatchProblem
+from partunroll.reconstruction.stored_estimate import store_estimate
 from partunroll.reconstruction.stored_problem import StoredProblem
 from partunroll.reconstruction.stored_reconstruction import reconstruct_stored
 from partunroll.reconstruction.two_stages import reconstruct
-from partunroll.reconstruction.work_folder import opened
+from partunroll.reconstruction.work_folder import WorkFolder, opened
 from partunroll.store import data_store_header
 
 SHAPE = (17, 7, 8)
@@ -210,10 +213,115 @@ def test_volumes_on_disk_are_deleted_when_nothing_reads_them(scan, tmp_path):
     assert left == {"initial_estimate", "iterate-3", "residual_backprojection", "refined"}
 
 
-def test_proximal_networks_are_refused(scan, tmp_path):
+@pytest.mark.parametrize("refresh", [1, 2])
+def test_proximal_steps_are_those_in_memory(scan, tmp_path, refresh):
+    scan.network.cg_iterations = 3
+    scan.network.step_sizes = 20 * torch.tensor(STEPS)
+    expected = scan.in_memory(
+        normal="exact" if refresh == 1 else "factors", refresh=refresh, stages=1
+    )
+    result, final, _ = scan.on_disk(tmp_path / "work", refresh=refresh, stages=1)
+    np.testing.assert_allclose(final, expected.final.numpy(), rtol=1e-4, atol=2e-5)
+    for found, wanted in zip(result.history, expected.history, strict=True):
+        assert found.gradient_norm == pytest.approx(wanted.gradient_norm, rel=1e-4)
+        assert close(found.residual_norm, wanted.residual_norm)
+    left = {path.name for path in (tmp_path / "work").iterdir() if path.is_dir()}
+    assert left == {"initial_estimate", "iterate-3"}
+    scan.network.cg_iterations = 0
+    gradient = scan.on_disk(tmp_path / "gradient", refresh=refresh, stages=1)[1]
+    assert np.abs(gradient - final).max() > 1e-3  # far above the tolerance: the steps solve
+
+
+def test_interrupted_proximal_steps_go_on_bit_for_bit(scan, tmp_path, monkeypatch):
+    """Interrupted at every second thing that is finished: amid conjugate gradients, too."""
     scan.network.cg_iterations = 2
-    with pytest.raises(InputError, match="network must take gradient steps"):
+    whole = scan.on_disk(tmp_path / "whole", stages=1)[1]
+    finish, left = WorkFolder.finish, 0
+
+    def interrupted(folder, name, **facts):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        finish(folder, name, **facts)
+
+    monkeypatch.setattr(WorkFolder, "finish", interrupted)
+    interruptions = 0
+    while True:
+        left = 2
+        try:
+            found = scan.on_disk(tmp_path / "cut", stages=1)[1]
+            break
+        except KeyboardInterrupt:
+            interruptions += 1
+            assert interruptions < 30
+    assert interruptions > 5
+    np.testing.assert_array_equal(found, whole)
+
+
+@pytest.mark.parametrize("intensity", [None, 0.5, "auto"])
+def test_the_estimate_of_least_squares_is_that_in_memory(scan, tmp_path, intensity):
+    expected = least_squares_estimate(scan.operator, scan.y)
+    reach = float(np.percentile(expected.abs().numpy(), 99.9))
+    scale = {None: 1.0, "auto": reach}.get(intensity, intensity)
+    with opened(tmp_path / "work", {}, SHAPE, np.dtype(np.float32)) as work:
+        found = store_estimate(None, scan.operator, scan.y, work, 5, intensity)
+        assert found == pytest.approx((scale, reach / scale), rel=1e-4)
+        x0 = work.volume("initial_estimate")[:] * scale
+    np.testing.assert_allclose(x0, expected.numpy(), rtol=1e-3, atol=1e-3 * reach)
+    left = {path.name for path in (tmp_path / "work").iterdir() if path.is_dir()}
+    assert left == {"initial_estimate"}
+
+
+def test_the_estimate_of_nothing_is_zero(scan, tmp_path):
+    with opened(tmp_path / "work", {}, SHAPE, np.dtype(np.float32)) as work:
+        y = torch.zeros_like(scan.y)
+        assert store_estimate(None, scan.operator, y, work, 5, None) == (1.0, 0.0)
+        assert not work.volume("initial_estimate")[:].any()
+    with (
+        opened(tmp_path / "auto", {}, SHAPE, np.dtype(np.float32)) as work,
+        pytest.raises(InputError, match="intensity_per_mm must be a positive number, got 0"),
+    ):
+        store_estimate(None, scan.operator, y, work, 5, "auto")
+    assert not (tmp_path / "auto").exists()  # it would stand in the way of a number
+
+
+@pytest.mark.parametrize("journal", ["", "{}", "[1]", '{"identity": 1, "finished": 2}'])
+def test_a_damaged_journal_is_named(scan, tmp_path, journal):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "journal.json").write_text(journal)
+    with pytest.raises(InputError, match=r"journal\.json must be the journal of a reconstruction"):
+        scan.on_disk(folder)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(scan, tmp_path):
+    (tmp_path / "work").write_text("")
+    with pytest.raises(InputError, match="must be free for a work folder"):
         scan.on_disk(tmp_path / "work")
+
+
+@pytest.mark.parametrize("too_large", ["elements", "memory"])
+def test_factors_in_memory_whose_padded_fft_is_too_large_go_by_slabs(scan, monkeypatch, too_large):
+    expected = scan.in_memory(normal="factors", stages=1).final
+    if too_large == "elements":  # of 20 × 9 × 10 points
+        monkeypatch.setattr("normalfit.lag_grid.MAX_ELEMENTS", 1400)
+        monkeypatch.setattr("normalfit.slab_memory.MAX_ELEMENTS", 1400)
+    else:
+        allowed = slab_bytes(scan.factors.kernel, 1, 10)
+        monkeypatch.setattr(
+            "partunroll.reconstruction.volume_problem.total_bytes", lambda _: 2 * allowed
+        )
+    slabs, apply = [], SlabFactors._slab
+
+    def watched(*arguments):
+        slabs.append(arguments[2])
+        return apply(*arguments)
+
+    monkeypatch.setattr(SlabFactors, "_slab", watched)
+    found = scan.in_memory(normal="factors", stages=1).final
+    assert len(slabs) > 1
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_result_that_is_not_finite_is_refused(scan, tmp_path):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     _OnAxis = Callable[[torch.Tensor, int], torch.Tensor]
 
 Boundary = Literal["periodic", "linear"]
-_MAX_ELEMENTS = 2**31  # cuFFT's 32-bit plans; larger ones have returned wrong values silently
+MAX_ELEMENTS = 2**31  # cuFFT's 32-bit plans; larger ones have returned wrong values silently
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LagGrid:
     Raises
     ------
     InputError
-        The lags do not fit the grid, or the padded grid has more than 2³¹ elements.
+        The lags do not fit the grid; on transforming, `is_too_large`.
     """
 
     shape: tuple[int, ...]
@@ -62,12 +62,6 @@ class LagGrid:
             raise InputError(msg)
         for n, length, boundary in zip(self.shape, self.lags, self.boundary, strict=True):
             _check_axis(n, length, boundary)
-        if math.prod(self.fft_shape) > _MAX_ELEMENTS:
-            msg = (
-                f"padded grid must have at most 2^31 elements, got {self.fft_shape}; "
-                "limit the lags or use patches"
-            )
-            raise InputError(msg)
 
     @classmethod
     def full(cls, shape: tuple[int, ...], boundary: tuple[Boundary, ...]) -> LagGrid:
@@ -93,6 +87,11 @@ class LagGrid:
     def num_axes(self) -> int:
         """Number of axes."""
         return len(self.shape)
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the padded grid has more elements than an FFT is trusted with, 2³¹."""
+        return math.prod(self.fft_shape) > MAX_ELEMENTS
 
     def transform(self, x: torch.Tensor, *, half: bool) -> torch.Tensor:
         """Return the spectrum of ``(..., *shape)`` padded with zeros to `fft_shape`.
@@ -159,6 +158,12 @@ class LagGrid:
 
     def _lines(self, x: torch.Tensor, *, half: bool, place: _OnAxis | None = None) -> torch.Tensor:
         """Transform along the first axis, only lines that are not padding."""
+        if self.is_too_large:
+            msg = (
+                f"padded grid must have at most 2^31 elements, got {self.fft_shape}; "
+                "limit the lags, or use patches or slabs"
+            )
+            raise InputError(msg)
         axis, forward = self._first_axis, fft.rfft if half else fft.fft
         m = self.fft_shape[axis]
         return self._by_lines(

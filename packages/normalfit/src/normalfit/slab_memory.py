@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from normalfit import fft
 from normalfit.errors import InputError
+from normalfit.lag_grid import MAX_ELEMENTS
 
 if TYPE_CHECKING:
     from normalfit.lag_kernel import LagKernel
@@ -43,11 +44,12 @@ def most_planes(kernel: LagKernel, terms: int, max_bytes: int) -> int:
         Not even one plane does.
     """
     halo, whole = 2 * support(kernel), kernel.grid.fft_shape[0]
-    if slab_bytes(kernel, terms, whole) <= max_bytes:
+    if not kernel.grid.is_too_large and slab_bytes(kernel, terms, whole) <= max_bytes:
         return kernel.shape[0]
+    plane = math.prod(kernel.grid.fft_shape[1:])
     fitting = [
         points
-        for points in range(halo + 1, whole)
+        for points in range(halo + 1, min(whole, MAX_ELEMENTS // plane + 1))
         if fft.next_smooth(points) == points and slab_bytes(kernel, terms, points) <= max_bytes
     ]
     if not fitting:

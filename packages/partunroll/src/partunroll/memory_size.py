@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from partunroll.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -39,6 +44,17 @@ def resident_bytes() -> int:
     return int(pages) * resource.getpagesize()
 
 
+def total_bytes(device: torch.device) -> int:
+    """Return the memory of a GPU, or of the machine."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def shown(nbytes: int) -> str:
-    """Return an amount to read, in GiB or MiB."""
+    """Return an amount to read, in GiB or MiB; in bytes below one of them."""
+    if nbytes < 2**20:
+        return f"{nbytes} bytes"
     return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 else f"{nbytes / 2**20:.0f} MiB"

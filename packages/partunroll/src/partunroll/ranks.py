@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ from normalfit.errors import NormalfitError
 from partunroll.errors import InputError, PartunrollError, RankError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import nn
 
@@ -99,7 +100,8 @@ class Ranks:
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
-        dist.all_reduce(total)
+        with _together():
+            dist.all_reduce(total)
         return total.item() / self.size
 
     def any(self, flag: bool) -> bool:
@@ -115,7 +117,8 @@ class Ranks:
         if self.size == 1:
             return x
         on_host = x.detach().cpu().contiguous()
-        dist.all_reduce(torch.view_as_real(on_host) if on_host.is_complex() else on_host)
+        with _together():
+            dist.all_reduce(torch.view_as_real(on_host) if on_host.is_complex() else on_host)
         return x.copy_(on_host)
 
     def wait(self) -> None:
@@ -127,7 +130,8 @@ class Ranks:
         if self.size == 1:
             return list(values)
         gathered: list[list[T]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(gathered, list(values))
+        with _together():
+            dist.all_gather_object(gathered, list(values))
         return [value for part in gathered for value in part]
 
     def from_first(self, compute: Callable[[], T]) -> T:
@@ -136,7 +140,8 @@ class Ranks:
         Raises
         ------
         RankError
-            In the others, where it fails with an error that a user can mend.
+            In the others, where it fails with an error that a user can mend; in all, where
+            one of them is gone.
         """
         if self.size == 1:
             return compute()
@@ -147,13 +152,25 @@ class Ranks:
                 outcome[1] = compute()
             except (NormalfitError, PartunrollError, OSError) as error:
                 failure, outcome[0] = error, str(error)
-        dist.broadcast_object_list(outcome, src=0, device=_CPU)
+        with _together():
+            dist.broadcast_object_list(outcome, src=0, device=_CPU)
         if failure is not None:
             raise failure
         if outcome[0] is not None:
             msg = f"the first process must succeed, got {outcome[0]}"
             raise RankError(msg)
         return outcome[1]
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Turn what gloo says where another process is gone into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or ["nothing"])[0]
+        msg = f"the other processes must go on, got {reason}; see what they say, and start again"
+        raise RankError(msg) from error
 
 
 ALONE = Ranks()

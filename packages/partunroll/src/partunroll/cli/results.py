@@ -157,7 +157,7 @@ def reconstruct(
             operator_file=operator,
             allow_mismatch=allow_mismatch,
             say=print_warning,
-            progress=bars,
+            progress=bars if present_ranks().is_first else None,
         )
     if present_ranks().is_first:
         print_result(str(file), file.as_json(), json)

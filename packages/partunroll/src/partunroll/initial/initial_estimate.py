@@ -12,7 +12,7 @@ from normalfit.operators.mri_operator import MRIOperator
 from normalfit.operators.parallel_beam import ParallelBeam
 from partunroll.errors import InputError
 from partunroll.initial.fbp import check_half_circle, fbp
-from partunroll.initial.fdk import check_full_circle, fdk
+from partunroll.initial.fdk import check_circle, fdk
 
 if TYPE_CHECKING:
     from normalfit.linear_operator import LinearOperator
@@ -65,8 +65,12 @@ def initial_estimate(
         return fdk(operator, measurements, window, cutoff)
     if used == "fbp" and isinstance(operator, ParallelBeam):
         return fbp(operator, measurements, window, cutoff)
-    iterations = MRI_ITERATIONS if isinstance(operator, MRIOperator) else LEAST_SQUARES_ITERATIONS
-    return least_squares_estimate(operator, measurements, iterations)
+    return least_squares_estimate(operator, measurements, least_squares_iterations(operator))
+
+
+def least_squares_iterations(operator: LinearOperator) -> int:
+    """Return the steps of least squares that make the initial estimate of an operator."""
+    return MRI_ITERATIONS if isinstance(operator, MRIOperator) else LEAST_SQUARES_ITERATIONS
 
 
 def estimate_method(operator: LinearOperator, method: Method = "auto") -> UsedMethod:
@@ -118,7 +122,7 @@ def least_squares_estimate(
 
 def _filtered_method(operator: LinearOperator) -> UsedMethod:
     if isinstance(operator, ConeBeam):
-        check_full_circle(operator.geometry)
+        check_circle(operator)
         return "fdk"
     if isinstance(operator, ParallelBeam):
         check_half_circle(operator.geometry)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import zarr
 
 from normalfit.grid import Grid
 from normalfit.operators.cone_beam import ConeBeam
@@ -13,7 +14,7 @@ from normalfit.operators.cone_geometry import ConeGeometry
 from normalfit.operators.parallel_beam import ParallelBeam
 from partunroll.errors import InputError
 from partunroll.initial.fbp import fbp
-from partunroll.initial.fdk import fdk
+from partunroll.initial.fdk import check_circle, fdk
 from partunroll.initial.initial_estimate import estimate_method
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def filtered_slabs(
     """
     used = estimate_method(operator, method)
     if isinstance(operator, ConeBeam) and used == "fdk":
+        support_mm = check_circle(operator)
         for start, num_planes in _slabs(operator.domain, planes):
-            yield fdk(_moved(operator, start, num_planes), y, window)
+            yield fdk(_moved(operator, start, num_planes), y, window, support_mm=support_mm)
         return
     if isinstance(operator, ParallelBeam) and used == "fbp" and operator.domain.num_axes == 3:
         for start, num_planes in _slabs(operator.domain, planes):
@@ -65,33 +67,51 @@ def filtered_slabs(
             yield fbp(part, y[:, start : start + num_planes], window)
         return
     msg = (
-        f"method must be filtered backprojection where volumes stay on disk, got {used}; make the "
-        "estimate with 'partunroll initial' where there is more memory, and give it as initial"
+        f"method must be filtered backprojection of a 3-D scan to be made in slabs, got {used} for "
+        f"{operator.domain.shape}; use least squares, or give an initial estimate"
     )
     raise InputError(msg)
 
 
-def open_planes(path: Path, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - numpy's or Zarr's
+def open_planes(path: Path, shape: tuple[int, ...], *, is_complex: bool = False) -> Any:  # noqa: ANN401 - numpy's or Zarr's
     """Return an array on disk whose planes are read as they are asked for.
+
+    Parameters
+    ----------
+    path
+        A Zarr array or .npy.
+    shape
+        That it must have.
+    is_complex
+        Whether it may be complex.
 
     Raises
     ------
     InputError
-        It is neither a Zarr array nor .npy, or has another shape.
+        It is neither a Zarr array nor .npy, has another shape, does not hold numbers, or cannot
+        be read.
     """
-    import zarr
-
     values: Any = None
-    if path.suffix == ".npy" and path.is_file():
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    elif (path / "zarr.json").is_file() or (path / ".zarray").is_file():
-        values = zarr.open(path, mode="r")
+    try:
+        if path.suffix == ".npy" and path.is_file():
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+        elif path.is_dir():
+            values = zarr.open(path, mode="r")
+    except Exception as error:  # numpy's and zarr's are of many kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = f"initial estimate must be readable, got {path}: {reason}"
+        raise InputError(msg) from error
     if not hasattr(values, "shape") or tuple(values.shape) != shape:
-        found = tuple(values.shape) if hasattr(values, "shape") else "something else"
+        other = "something else" if path.exists() else "nothing"
+        found = tuple(values.shape) if hasattr(values, "shape") else other
         msg = (
             f"initial estimate must be a Zarr array or .npy of the shape {shape} where volumes "
-            f"stay on disk, got {found} in {path}"
+            f"stay on disk, got {found} at {path}"
         )
+        raise InputError(msg)
+    if values.dtype.kind not in ("biufc" if is_complex else "biuf"):
+        kind = "numbers" if is_complex else "real numbers"
+        msg = f"initial estimate must hold {kind}, got {values.dtype} in {path}"
         raise InputError(msg)
     return values
 

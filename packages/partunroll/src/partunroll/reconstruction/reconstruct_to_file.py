@@ -83,7 +83,7 @@ def reconstruct_to_file(
     stages, normal, refresh, overlap, stride, blend, batch, progress
         As for `reconstruct`.
     patch_normal, patch_shape
-        As for `reconstruct`; None: as in training.
+        As for `reconstruct`; None: as in training, patches cut where the volume is thinner.
     max_memory
         Bytes that this process may hold: volumes stay on disk where they would take more.
     device
@@ -134,7 +134,11 @@ def reconstruct_to_file(
         for note in matched.notes:
             say(note)
     settings: dict[str, Any] = {
-        "patch_shape": trained_network.patch_shape if patch_shape is None else patch_shape,
+        "patch_shape": (
+            _fitting(trained_network.patch_shape, spec.grid.shape)
+            if patch_shape is None
+            else patch_shape
+        ),
         "overlap": overlap,
         "stride": list(stride) if isinstance(stride, tuple) else stride,
         "blend": blend,
@@ -167,3 +171,9 @@ def reconstruct_to_file(
         progress=progress,
     )
     return job.run(joined_ranks())
+
+
+def _fitting(patch_shape: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(patch_shape) != len(shape):
+        return patch_shape  # refused where it is used
+    return tuple(min(p, n) for p, n in zip(patch_shape, shape, strict=True))

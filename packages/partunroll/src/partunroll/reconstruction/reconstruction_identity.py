@@ -6,14 +6,16 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from partunroll.initial.initial_slabs import open_planes
 from partunroll.network.exported_model import digest_of
+from partunroll.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import torch
 
     from normalfit.factor_file import FactorFile
     from normalfit.specs import OperatorSpec
@@ -53,7 +55,7 @@ def reconstruction_identity(
         "factors": None if header is None else hashlib.sha256(header.encode()).hexdigest(),
         "measurements": digest_of_tensor(measurements),
         "initial": initial,
-        "torch": torch.__version__,
+        **{f"version of {name}": version for name, version in versions().items()},
     }
 
 
@@ -62,15 +64,15 @@ def digest_of_tensor(x: torch.Tensor) -> str:
     return hashlib.sha256(x.detach().cpu().contiguous().resolve_conj().numpy().data).hexdigest()
 
 
-def digest_of_planes(path: Path, shape: tuple[int, ...]) -> str:
-    """Return the SHA-256 of an array on disk, read some planes at a time.
+def digest_of_planes(path: Path, shape: tuple[int, ...], *, is_complex: bool = False) -> str:
+    """Return the SHA-256 of an array on disk, read some planes at a time; as `open_planes`.
 
     Raises
     ------
     InputError
         It cannot be read so, or has another shape.
     """
-    values, digest = open_planes(path, shape), hashlib.sha256()
+    values, digest = open_planes(path, shape, is_complex=is_complex), hashlib.sha256()
     for start in range(0, shape[0], _PLANES):
         digest.update(np.ascontiguousarray(values[start : start + _PLANES]).data)
     return digest.hexdigest()

@@ -10,8 +10,8 @@ import torch
 from partunroll.errors import InputError
 from partunroll.measurements.scan import Scan, load_measurements, load_scan
 from partunroll.network.exported_model import digest_of
-from partunroll.patches.blended_patches import overlapping_windows
-from partunroll.reconstruction.memory_plan import MemoryPlan, plan_memory
+from partunroll.patches.blended_patches import batches, overlapping_windows
+from partunroll.reconstruction.memory_plan import MemoryPlan, begun_plan, load_code, plan_memory
 from partunroll.reconstruction.reconstruction_file import (
     InitialFacts,
     ReconstructionFacts,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from partunroll.initial.initial_estimate import Method
     from partunroll.measurements.scan import Intensity
     from partunroll.network.checkpoint import Checkpoint
+    from partunroll.network.networks import Network
     from partunroll.patches.windows import BlendWindows
     from partunroll.ranks import Ranks
     from partunroll.reconstruction.reconstruction_file import ReconstructionFile
@@ -93,12 +94,19 @@ class ReconstructionJob:
         InputError, MismatchError
             As `reconstruct_to_file`.
         """
-        plan = self._plan(self.spec.build(self.backend)) if self.max_memory else None
+        _ = list(batches((), self.settings["batch"]))  # raises before anything is computed
+        operator = self.spec.build(self.backend)
+        windows = self._windows(operator)
+        network = self.checkpoint.build_network(self.device)
+        plan = None
+        if self.max_memory is not None:
+            load_code(operator, network, windows, self.device)
+            plan = ranks.from_first(lambda: self._plan(operator, windows))
         if plan is not None and plan.on_disk:
-            return self._run_on_disk(plan, ranks)
-        return self._run_in_memory(ranks)
+            return self._run_on_disk(plan, network, windows, ranks)
+        return self._run_in_memory(network, ranks)
 
-    def _run_in_memory(self, ranks: Ranks) -> ReconstructionFile:
+    def _run_in_memory(self, network: Network, ranks: Ranks) -> ReconstructionFile:
         scan = load_scan(
             self.spec, self.measurements, initial=self.initial, window=self.window,
             method=self.method, intensity_per_mm=self.intensity_per_mm, backend=self.backend,
@@ -112,7 +120,7 @@ class ReconstructionJob:
             if self._is_done(work):
                 return self._cleared(work)
             result = reconstruct(
-                self.checkpoint.build_network(self.device),
+                network,
                 scan.operator,
                 scan.measurements,
                 None if self.matched.factors is None else self.matched.factors.load(self.device),
@@ -126,16 +134,20 @@ class ReconstructionJob:
             return self._written(work, scan, result, on_disk=False)
 
     @torch.no_grad()
-    def _run_on_disk(self, plan: MemoryPlan, ranks: Ranks) -> ReconstructionFile:
+    def _run_on_disk(
+        self, plan: MemoryPlan, network: Network, windows: BlendWindows, ranks: Ranks
+    ) -> ReconstructionFile:
         measured = load_measurements(self.spec, self.measurements, self.backend, self.device)
         operator, y, _ = measured
         shape = operator.domain.shape
-        initial = None if self.initial is None else digest_of_planes(self.initial, shape)
+        given, complex_too = self.initial, operator.is_complex
+        initial = digest_of_planes(given, shape, is_complex=complex_too) if given else None
         identity = self._identity(y, initial, on_disk=True)
         dtype = y[:0].cpu().numpy().dtype
         with opened(work_path(self.output), identity, shape, dtype, ranks) as work:
             if self._is_done(work):
                 return self._cleared(work)
+            plan = begun_plan(plan, work, self.max_memory or 0)
             scan = store_scan(
                 self.spec, measured, work, plan.planes, initial=self.initial, window=self.window,
                 method=self.method, intensity_per_mm=self.intensity_per_mm,
@@ -144,23 +156,22 @@ class ReconstructionJob:
                 operator, scan.measurements, work.volume(INITIAL), self.matched.norm,
                 self.matched.factors, planes=plan.planes, slab_bytes=plan.slab_bytes,
             )  # fmt: skip
-            network = self.checkpoint.build_network(self.device)
             names = ("stages", "patch_normal", "refresh", "batch")
             result = reconstruct_stored(
                 network,
                 problem,
-                self._windows(operator),
+                windows,
                 work,
                 **{name: self.settings[name] for name in names},
                 progress=self.progress,
             )
             return self._written(work, scan, result, on_disk=True)
 
-    def _plan(self, operator: LinearOperator) -> MemoryPlan:
+    def _plan(self, operator: LinearOperator, windows: BlendWindows) -> MemoryPlan:
         return plan_memory(
             self.max_memory,
             operator,
-            self._windows(operator),
+            windows,
             self.checkpoint.network,
             self.matched.factors,
             batch=self.settings["batch"],
@@ -169,13 +180,11 @@ class ReconstructionJob:
         )
 
     def _windows(self, operator: LinearOperator) -> BlendWindows:
+        patch_shape, overlap = self.settings["patch_shape"], self.settings["overlap"]
         return overlapping_windows(
-            operator.domain.shape,
-            self.settings["patch_shape"],
-            self.settings["overlap"],
-            stride=self._stride,
-            blend=self.settings["blend"],
-        )
+            operator.domain.shape, patch_shape, overlap,
+            stride=self._stride, blend=self.settings["blend"],
+        )  # fmt: skip
 
     @property
     def _stride(self) -> int | tuple[int, ...] | None:
@@ -211,8 +220,7 @@ class ReconstructionJob:
         InputError
             There is an output that this work did not make.
         """
-        exists = self.output.exists()
-        if exists and work.finished(OUTPUT) is None:
+        if (exists := self.output.exists()) and work.finished(OUTPUT) is None:
             msg = f"output must not exist yet, got {self.output}; move it away or choose another"
             raise InputError(msg)
         return exists
@@ -258,17 +266,14 @@ class ReconstructionJob:
         *,
         on_disk: bool,
     ) -> ReconstructionFacts:
-        digest = digest_of(self.checkpoint_path)
+        path = self.checkpoint_path
+        checkpoint = {"path": str(path), "sha256": digest_of(path), "step": self.checkpoint.step}
         return ReconstructionFacts(
             command=self.command,
             operator=self.spec.document(),
             fingerprint=self.spec.fingerprint,
             norm=self.matched.norm,
-            checkpoint={
-                "path": str(self.checkpoint_path),
-                "sha256": digest,
-                "step": self.checkpoint.step,
-            },
+            checkpoint=checkpoint,
             factors=None if self.matched.factors is None else str(self.matched.factors.path),
             measurements={"path": str(self.measurements), **scan.attributes},
             initial_estimate=InitialFacts(

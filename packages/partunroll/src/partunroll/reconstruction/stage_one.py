@@ -13,8 +13,11 @@ from partunroll.patches.blended_patches import blend_patches, extract
 from partunroll.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import torch
 
+    from normalfit.grid import Patch
     from partunroll.network.networks import Network
     from partunroll.patches.windows import BlendWindows
     from partunroll.reconstruction.volume_problem import VolumeProblem
@@ -69,9 +72,11 @@ def unroll_volume(
         `refresh` needs factors that are not there.
     """
     x, history = _kept(problem.initial_estimate, work)
-    normal = problem.scaled_normal if refresh == 1 else problem.scaled_factors
+    normal = problem.scaled_normal if refresh == 1 else problem.approximate_normal
     progress = progress or Progress(disable=True)
-    task = progress.add_task("stage 1", total=len(network.step_sizes), completed=len(history))
+    count = len(windows.patches)
+    total, done = count * len(network.step_sizes), count * len(history)
+    task = progress.add_task("stage 1", total=total, completed=done)
     for k, step_size in list(enumerate(network.step_sizes))[len(history) :]:
         residual_norm = None
         if k % refresh == 0:
@@ -80,11 +85,18 @@ def unroll_volume(
             gradient = -problem.operator.adjoint(residual) / problem.norm
             x_ref, gradient_ref = x, gradient
         else:
-            gradient = problem.scaled_factors(x - x_ref) + gradient_ref
+            gradient = problem.approximate_normal(x - x_ref) + gradient_ref
         history.append(Iteration(float(step_size), float(gradient.norm()), residual_norm))
         direction = proximal_direction(normal, gradient[None], step_size, network.cg_iterations)[0]
-        x = patched_prior(network, x - step_size * direction, windows, batch, ranks)
-        progress.advance(task)
+        x = patched_prior(
+            network,
+            x - step_size * direction,
+            windows,
+            batch,
+            ranks,
+            lambda patches: progress.advance(task, patches * ranks.size),
+        )
+        progress.update(task, completed=count * len(history))
         if work is not None and ((k + 1) % refresh == 0 or k + 1 == len(network.step_sizes)):
             _keep(x, history, work)
     return x, tuple(history)
@@ -115,8 +127,13 @@ def patched_prior(
     windows: BlendWindows,
     batch: int = 1,
     ranks: Ranks = ALONE,
+    on_patches: Callable[[int], None] = lambda _: None,
 ) -> torch.Tensor:
-    """Return ``D(x)`` of a whole volume, patch by patch, blended."""
-    return blend_patches(
-        lambda patches: network.prior(extract(x, patches)), windows, x, batch, ranks
-    )
+    """Return ``D(x)`` of a whole volume, patch by patch, blended; told of patches that are done."""
+
+    def prior(patches: Sequence[Patch]) -> torch.Tensor:
+        result = network.prior(extract(x, patches))
+        on_patches(len(patches))
+        return result
+
+    return blend_patches(prior, windows, x, batch, ranks)

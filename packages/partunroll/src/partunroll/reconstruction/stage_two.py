@@ -14,7 +14,7 @@ from partunroll.patches.patch_gradient import initial_gradient
 from partunroll.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from normalfit.grid import Patch
     from normalfit.linear_operator import LinearOperator
@@ -73,23 +73,59 @@ def refine_patches(
     InputError
         There are no factors for 'factors'.
     """
-    progress = progress or Progress(disable=True)
-    task = progress.add_task("stage 2", total=-(-len(windows.patches) // ranks.size))
-    factors = problem.scaled_factors if normal == "factors" else None
+    solve = patch_solver(
+        network,
+        problem,
+        context,
+        residual_backprojection,
+        windows,
+        normal=normal,
+        progress=progress,
+        log=log,
+        ranks=ranks,
+    )
+    return blend_patches(solve, windows, problem.initial_estimate, batch, ranks)
 
-    def solve(patches: Sequence[Patch]) -> torch.Tensor:
-        volumes = (problem.initial_estimate, context, residual_backprojection)
+
+def patch_solver(
+    network: Network,
+    problem: VolumeProblem,
+    context: torch.Tensor,
+    residual_backprojection: torch.Tensor,
+    windows: BlendWindows,
+    *,
+    normal: PatchNormalKind = "factors",
+    progress: Progress | None = None,
+    log: GradientLog | None = None,
+    ranks: Ranks = ALONE,
+) -> Callable[..., torch.Tensor]:
+    """Return what maps a batch of patches to their voxels; parameters as for `refine_patches`.
+
+    A second argument says whether the patches are logged.
+
+    Raises
+    ------
+    InputError
+        There are no factors for 'factors'.
+    """
+    progress = progress or Progress(disable=True)
+    task = progress.add_task("stage 2", total=len(windows.patches))
+    factors = problem.scaled_factors if normal == "factors" else None
+    volumes = (problem.initial_estimate, context, residual_backprojection)
+
+    def solve(patches: Sequence[Patch], is_logged: bool = True) -> torch.Tensor:
         x0, x_hat, r_hat = (extract(volume, patches) for volume in volumes)
         if factors is not None:
             normals: PatchNormal | None = restrict_batch(factors, patches)
         else:
             normals = exact_normals(normal, problem.operator, patches, problem.norm)
-        progress.advance(task, len(patches))
+        progress.advance(task, len(patches) * ranks.size)
+        watch = log if is_logged else None
         return solve_patches(
-            network, problem.operator, problem.norm, patches, (x0, x_hat, r_hat), normals, log
+            network, problem.operator, problem.norm, patches, (x0, x_hat, r_hat), normals, watch
         )
 
-    return blend_patches(solve, windows, problem.initial_estimate, batch, ranks)
+    return solve
 
 
 def exact_normals(

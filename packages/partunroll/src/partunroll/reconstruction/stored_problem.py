@@ -70,11 +70,18 @@ class StoredProblem:
         """Yield the slabs of ``A*`` of a residual."""
         return adjoint_in_slabs(self.operator, residual, self.planes)
 
+    def scaled_normal(self, x: StoredVolume) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield the slabs of the exact ``A*A x``, divided by the norm."""
+        device = self.measurements.device
+        for start, slab in self.adjoint(forward_in_slabs(self.operator, x, self.planes, device)):
+            yield start, slab / self.norm
+
     def scaled_factors(
-        self, x: StoredVolume, x_ref: StoredVolume
+        self, x: StoredVolume, x_ref: StoredVolume | None = None
     ) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield the slabs of ``B (x − x_ref)``, divided by the norm."""
-        for start, slab in self._slab_factors.apply(_Difference(x, x_ref)):
+        """Yield the slabs of ``B (x − x_ref)``, divided by the norm; None stands for zero."""
+        difference = x if x_ref is None else _Difference(x, x_ref)
+        for start, slab in self._slab_factors.apply(difference):
             yield start, slab / self.norm
 
     def restricted_factors(self, patches: Sequence[Patch]) -> Factors:
@@ -82,7 +89,7 @@ class StoredProblem:
         factors, device = self._given_factors, self.measurements.device
         if isinstance(factors, Factors):
             return restrict_batch(factors, patches).to(device).scaled(1 / self.norm)
-        kernel = self._restricted_kernel(patches[0].shape)
+        kernel = self._restricted_kernel(factors, patches[0])
         read = [[factors.read_diagonal(name, patch) for patch in patches] for name in ("u", "v")]
         diagonals = [
             None if images[0] is None else torch.stack([i for i in images if i is not None])
@@ -113,13 +120,12 @@ class StoredProblem:
             self._given_factors, max_bytes=self.slab_bytes, device=self.measurements.device
         )
 
-    def _restricted_kernel(self, shape: tuple[int, ...]) -> LagKernel:
-        if shape not in self._kernels:
-            factors = self._given_factors
-            kernel = factors.kernel if isinstance(factors, Factors) else factors.load_kernel()
-            scaled = kernel.restricted(shape).scaled(1 / self.norm)
-            self._kernels[shape] = scaled.to(self.measurements.device, None)
-        return self._kernels[shape]
+    def _restricted_kernel(self, factors: FactorFile, patch: Patch) -> LagKernel:
+        """Return the kernels that a patch meets; of their file only these lags are read."""
+        if patch.shape not in self._kernels:
+            kernel = factors.restrict(patch).kernel.scaled(1 / self.norm)
+            self._kernels[patch.shape] = kernel.to(self.measurements.device, None)
+        return self._kernels[patch.shape]
 
     @cached_property
     def _kernels(self) -> dict[tuple[int, ...], LagKernel]:

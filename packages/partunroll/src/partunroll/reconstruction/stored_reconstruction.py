@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from partunroll.patches.patch_normal import patch_normal_kind
-from partunroll.reconstruction.stored_stage_one import check_gradient_steps, unroll_stored
+from partunroll.reconstruction.stored_stage_one import unroll_stored
 from partunroll.reconstruction.stored_stage_two import refine_stored
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def reconstruct_stored(
     """Reconstruct a volume that does not fit into memory; as `reconstruct`, up to rounding.
 
     In memory are the measurements (twice), one strip of patches as long as the volume, a batch of
-    patches and a slab of the operator or of the factors. On disk are up to seven volumes.
+    patches and a slab of the operator or of the factors. On disk are up to seven volumes, up to
+    twelve where the network has proximal steps.
 
     Parameters
     ----------
@@ -85,10 +86,8 @@ def reconstruct_stored(
     Raises
     ------
     InputError
-        Factors are asked for and not given, the network has proximal steps, or the result is
-        not finite.
+        Factors are asked for and not given, or the result is not finite.
     """
-    check_gradient_steps(network)
     patch_normal = patch_normal_kind(patch_normal)
     if refresh > 1 or (stages == 2 and patch_normal == "factors"):
         problem.check_factors()

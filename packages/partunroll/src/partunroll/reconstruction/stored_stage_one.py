@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from rich.progress import Progress
 
-from partunroll.errors import InputError
 from partunroll.network.iteration import Iteration
 from partunroll.reconstruction.stored_blend import blend_to_disk
+from partunroll.reconstruction.stored_conjugate_gradient import solve_stored
 from partunroll.reconstruction.work_folder import INITIAL
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def unroll_stored(
     Parameters
     ----------
     network, windows, refresh, batch, progress
-        As for `unroll_volume`; gradient steps only.
+        As for `unroll_volume`.
     problem
         The reconstruction's.
     work
@@ -51,9 +51,8 @@ def unroll_stored(
     Raises
     ------
     InputError
-        The network has proximal steps, or `refresh` needs factors that are not there.
+        `refresh` needs factors that are not there.
     """
-    check_gradient_steps(network)
     progress = progress or Progress(disable=True)
     device = problem.measurements.device
     count = len(network.step_sizes)
@@ -62,35 +61,24 @@ def unroll_stored(
         after, stepped = _iterate(k + 1), f"stepped-{k}"
         if work.finished(after) is None:
             if work.finished(stepped) is None:
-                facts = _take_step(problem, work, k, refresh, step_size)
+                iterations = network.cg_iterations
+                facts = (
+                    _solve_step(problem, work, k, refresh, step_size, iterations)
+                    if iterations
+                    else _take_step(problem, work, k, refresh, step_size)
+                )
                 work.finish(stepped, **facts)
 
             def prior(patches: Sequence[Patch], _: bool, of: str = stepped) -> torch.Tensor:
-                progress.advance(task, len(patches))
+                progress.advance(task, len(patches) * work.ranks.size)
                 return network.prior(work.volume(of).extract(patches, device))
 
             blend_to_disk(prior, windows, work, after, device=device, batch=batch)
             work.finish(after, **(work.finished(stepped) or {}))
-            work.remove(stepped, *_outlived(k + 1, refresh, count))
+            work.remove(stepped, *_outlived(k + 1, refresh, count), *_directions(work, k))
         progress.update(task, completed=(k + 1) * len(windows.patches))
     history = tuple(Iteration(**(work.finished(_iterate(k + 1)) or {})) for k in range(count))
     return work.volume(_iterate(count)), history
-
-
-def check_gradient_steps(network: Network) -> None:
-    """Refuse a network whose data steps need more volumes at once than are streamed.
-
-    Raises
-    ------
-    InputError
-        It has proximal steps.
-    """
-    if network.cg_iterations:
-        msg = (
-            "network must take gradient steps where volumes stay on disk, got one of proximal "
-            f"steps ({network.cg_iterations} CG iterations); allow more memory"
-        )
-        raise InputError(msg)
 
 
 def _take_step(
@@ -99,18 +87,11 @@ def _take_step(
     """Write ``x_k − η g_k`` slab by slab; return what is logged of the iteration."""
     if not work.ranks.is_first:
         return {}
-    reference = k - k % refresh
-    residual_norm, keep = None, None
-    if k == reference:
-        residual = problem.residual(work.volume(_iterate(k)))
-        residual_norm = problem.relative_norm(residual)
-        gradients = _exact(problem, residual)
-        keep = work.writer(f"gradient-{k}") if refresh > 1 else None
-    else:
-        gradients = _referred(problem, work, k, reference)
+    residual_norm, gradients = _gradients(problem, work, k, refresh)
+    keep = work.writer(f"gradient-{k}") if refresh > 1 and k % refresh == 0 else None
     x, writer, square = work.volume(_iterate(k)), work.writer(f"stepped-{k}"), 0.0
     for start, gradient in gradients:
-        square += float(torch.linalg.vector_norm(gradient).double()) ** 2
+        square += _square(gradient)
         before = torch.from_numpy(x[start : start + len(gradient)]).to(gradient)
         writer.write(before - step_size * gradient)
         if keep is not None:
@@ -120,6 +101,65 @@ def _take_step(
         "gradient_norm": square**0.5,
         "residual_norm": residual_norm,
     }
+
+
+def _solve_step(
+    problem: StoredProblem,
+    work: WorkFolder,
+    k: int,
+    refresh: int,
+    step_size: float,
+    iterations: int,
+) -> dict[str, float | None]:
+    """Write ``x_k − η (I + ηB)⁻¹ g_k``, as `proximal_direction` has it; return what is logged."""
+    name = f"gradient-{k}"
+    if work.finished(name) is None:
+        work.finish(name, **_write_gradient(problem, work, k, refresh, step_size))
+    normal = problem.scaled_normal if refresh == 1 else problem.scaled_factors
+
+    def shifted(p: StoredVolume) -> Iterator[tuple[int, torch.Tensor]]:
+        for start, slab in normal(p):
+            yield start, torch.from_numpy(p[start : start + len(slab)]).to(slab) + step_size * slab
+
+    direction = solve_stored(shifted, name, work, f"direction-{k}", iterations=iterations)
+    if work.ranks.is_first:
+        x, writer, planes = work.volume(_iterate(k)), work.writer(f"stepped-{k}"), problem.planes
+        for start in range(0, x.shape[0], planes):
+            before = torch.from_numpy(x[start : start + planes])
+            if direction is not None:
+                before -= step_size * torch.from_numpy(
+                    work.volume(direction)[start : start + planes]
+                )
+            writer.write(before)
+    return dict(work.finished(name) or {})
+
+
+def _write_gradient(
+    problem: StoredProblem, work: WorkFolder, k: int, refresh: int, step_size: float
+) -> dict[str, float | None]:
+    if not work.ranks.is_first:
+        return {}
+    residual_norm, gradients = _gradients(problem, work, k, refresh)
+    writer, square = work.writer(f"gradient-{k}"), 0.0
+    for _, gradient in gradients:
+        square += _square(gradient)
+        writer.write(gradient)
+    return {"step_size": step_size, "gradient_norm": square**0.5, "residual_norm": residual_norm}
+
+
+def _gradients(
+    problem: StoredProblem, work: WorkFolder, k: int, refresh: int
+) -> tuple[float | None, Iterator[tuple[int, torch.Tensor]]]:
+    """Return the relative norm of the residual, where it is computed, and the gradient's slabs."""
+    reference = k - k % refresh
+    if k != reference:
+        return None, _referred(problem, work, k, reference)
+    residual = problem.residual(work.volume(_iterate(k)))
+    return problem.relative_norm(residual), _exact(problem, residual)
+
+
+def _square(x: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(x).double()) ** 2
 
 
 def _exact(problem: StoredProblem, residual: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
@@ -140,6 +180,12 @@ def _referred(
 
 def _iterate(k: int) -> str:
     return f"iterate-{k}" if k else INITIAL
+
+
+def _directions(work: WorkFolder, k: int) -> set[str]:
+    """Return the volumes that iteration k has solved for."""
+    steps = [work.finished(name) or {} for name in work.names(f"direction-{k}-")]
+    return {step["x"] for step in steps if step["x"] is not None}
 
 
 def _outlived(k: int, refresh: int, count: int) -> list[str]:

@@ -9,6 +9,7 @@ from rich.progress import Progress
 from partunroll.network.gradient_log import GradientLog
 from partunroll.reconstruction.stage_two import exact_normals, solve_patches
 from partunroll.reconstruction.stored_blend import blend_to_disk
+from partunroll.reconstruction.work_folder import REFINED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from partunroll.reconstruction.work_folder import WorkFolder
     from partunroll.store.stored_volume import StoredVolume
 
-BACKPROJECTION, REFINED = "residual_backprojection", "refined"
+BACKPROJECTION = "residual_backprojection"
 
 
 def refine_stored(
@@ -73,7 +74,7 @@ def refine_stored(
         else:
             normals = exact_normals(normal, problem.operator, patches, problem.norm)
         parts = [volume.extract(patches, device) for volume in volumes]
-        progress.advance(task, len(patches))
+        progress.advance(task, len(patches) * work.ranks.size)
         watch = log if is_logged else None
         return solve_patches(
             network, problem.operator, problem.norm, patches, (parts[0], parts[1], parts[2]),

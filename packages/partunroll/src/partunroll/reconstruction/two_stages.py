@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 
 from partunroll.errors import InputError, NotFiniteError
-from partunroll.network.gradient_log import GradientLog
 from partunroll.patches.blended_patches import overlapping_windows
 from partunroll.patches.patch_normal import patch_normal_kind
 from partunroll.ranks import ALONE, Ranks
+from partunroll.reconstruction.kept_stage_two import refine_kept
 from partunroll.reconstruction.stage_one import unroll_volume
-from partunroll.reconstruction.stage_two import refine_patches
 from partunroll.reconstruction.volume_problem import VolumeProblem
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def reconstruct(
     progress
         Where to show bars.
     work
-        Where stage 1 is kept, so that a process that was killed goes on.
+        Where iterates and refined planes are kept, so that a process that was killed goes on.
     ranks
         The processes that share the patches; each gets the result.
 
@@ -153,11 +152,12 @@ def reconstruct(
         ranks=ranks,
     )
     times.append(time.perf_counter())
-    final, residual_norm, log = x_hat, None, GradientLog(network)
+    final, residual_norm = x_hat, None
+    patch_history: tuple[Iteration, ...] = ()
     if stages == 2:
         residual = problem.residual(x_hat)
         residual_norm = problem.relative_norm(residual)
-        final = refine_patches(
+        final, patch_history = refine_kept(
             network,
             problem,
             x_hat,
@@ -166,12 +166,11 @@ def reconstruct(
             normal=patch_normal,
             batch=batch,
             progress=progress,
-            log=log,
+            work=work,
             ranks=ranks,
         )
         times.append(time.perf_counter())
     _check_finite(final)
-    patch_history = log.history(log.take(ranks)) if stages == 2 else ()
     return Reconstruction(
         final,
         x_hat,

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
+
+from normalfit.slab_memory import slab_bytes
+from normalfit.slabs import SlabFactors
 from partunroll.errors import InputError, MismatchError
+from partunroll.memory_size import total_bytes
 
 if TYPE_CHECKING:
-    import torch
-
     from normalfit.factors import Factors
     from normalfit.linear_operator import LinearOperator
 
@@ -70,6 +73,34 @@ class VolumeProblem:
             msg = "factors must be given to be used, got none; give them, or use the exact A*A"
             raise InputError(msg)
         return self.factors.to(self.initial_estimate.device).scaled(1 / self.norm)
+
+    def approximate_normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``B x``, divided by the norm, of ``(..., *domain)``.
+
+        Slab by slab where the padded FFT of the whole would be too large, to be trusted or for
+        half of the memory that there is; equal up to rounding.
+
+        Raises
+        ------
+        InputError
+            There are no factors.
+        """
+        if self._slabs is None:
+            return self.scaled_factors(x)
+        volumes = [
+            torch.cat([slab for _, slab in self._slabs.apply(volume)])
+            for volume in x.reshape(-1, *self.operator.domain.shape).cpu().numpy()
+        ]
+        return torch.stack(volumes).reshape(x.shape)
+
+    @cached_property
+    def _slabs(self) -> SlabFactors | None:
+        factors, device = self.scaled_factors, self.initial_estimate.device
+        kernel, allowed = factors.kernel, total_bytes(device) // 2
+        whole = slab_bytes(kernel, factors.terms, kernel.grid.fft_shape[0])
+        if not kernel.grid.is_too_large and whole <= allowed:
+            return None
+        return SlabFactors.of(factors, max_bytes=allowed, device=device)
 
     def scaled_normal(self, x: torch.Tensor) -> torch.Tensor:
         """Return the exact ``A*A x``, divided by the norm."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.json"
 INITIAL = "initial_estimate"  # the volume that iterations start from
+REFINED = "refined"  # the result of stage 2
+PLAN = "plan"  # how the memory is used
 
 
 def work_path(output: Path) -> Path:
@@ -125,7 +127,7 @@ class WorkFolder:
     @property
     def has_begun(self) -> bool:
         """Whether more than the initial estimate is there to go on from."""
-        return bool(set(self._journal["finished"]) - {INITIAL} or self._journal["under_way"])
+        return bool(set(self._journal["finished"]) - {INITIAL, PLAN} or self._journal["under_way"])
 
     def clear(self) -> None:
         """Delete the folder; the journal last, which knows that the output is in its place."""
@@ -167,27 +169,30 @@ def opened(
     Raises
     ------
     InputError
-        Another process works in it.
+        Another process works in it, or it is no work folder.
     MismatchError
         It is of another reconstruction; what differs is named.
     """
-    if ranks.is_first:
-        path.mkdir(exist_ok=True)
-        with (path / "lock").open("w") as lock:
-            _take(lock, path)
-            journal = _journal(path, dict(identity))
-            folder = WorkFolder(path, shape, dtype, journal, ranks)
-            folder._save()
-            ranks.wait()
-            try:
-                yield folder
-            except Exception as error:
-                if isinstance(error, NotFiniteError) or not folder.has_begun:
-                    folder.clear()  # or it would stand in the way of the mended command
-                raise
-    else:
-        ranks.wait()
-        yield WorkFolder(path, shape, dtype, _journal(path, dict(identity)), ranks)
+    with ExitStack() as held:
+
+        def begin() -> dict[str, Any]:
+            if path.exists() and not path.is_dir():
+                msg = f"{path} must be free for a work folder, got a file; choose another output"
+                raise InputError(msg)
+            path.mkdir(exist_ok=True)
+            _take(held.enter_context((path / "lock").open("w")), path)
+            return _journal(path, dict(identity))
+
+        # told, not read by each: the first process may have finished more by the time they read
+        folder = WorkFolder(path, shape, dtype, ranks.from_first(begin), ranks)
+        folder._save()
+        try:
+            yield folder
+        except Exception as error:
+            hopeless = isinstance(error, NotFiniteError) or not folder.has_begun
+            if hopeless and ranks.is_first:
+                folder.clear()  # or it would stand in the way of the mended command
+            raise
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
@@ -205,7 +210,7 @@ def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     identity = json.loads(json.dumps(identity))
     if not place.is_file():
         return {"identity": identity, "finished": {}, "under_way": {}}
-    journal: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+    journal = _read(place)
     differing = differences(journal["identity"], identity)
     if differing:
         msg = (
@@ -214,6 +219,19 @@ def _journal(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
         )
         raise MismatchError(msg)
     return journal
+
+
+def _read(place: Path) -> dict[str, Any]:
+    """Return a journal, which only damage to the disk can have broken."""
+    try:
+        journal = json.loads(place.read_text(encoding="utf-8"))
+        sound = set(journal) == {"identity", "finished", "under_way"}
+    except (ValueError, TypeError):
+        sound = False
+    if not sound or not all(isinstance(part, dict) for part in journal.values()):
+        msg = f"{place} must be the journal of a reconstruction, got another; delete its folder"
+        raise InputError(msg)
+    return dict(journal)
 
 
 def _take(lock: Any, path: Path) -> None:  # noqa: ANN401 - a file
