@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from partunroll.errors import CheckpointError, InputError
+from partunroll.errors import CheckpointError, InputError, PartunrollError
 from partunroll.network.checkpoint import Checkpoint, load_checkpoint
 from partunroll.network.export_to_folder import export_to_folder
 from partunroll.network.exported_model import digest_of, load_model, load_trained
@@ -168,7 +168,7 @@ def test_config_of_wrong_values_is_refused_or_reads_as_a_whole(copy, key, value)
     reseal(copy)
     try:
         loaded = load_model(copy)
-    except CheckpointError:
+        loaded.build_network()
+    except PartunrollError:
         return  # any other exception would be a traceback
-    loaded.build_network()
     assert "# it" in model_card("it", loaded)

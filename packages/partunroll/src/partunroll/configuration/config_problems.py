@@ -62,7 +62,7 @@ def _requirement(problem: Any) -> str:  # noqa: ANN401 - one of pydantic's typed
 
 def _meant(loc: Sequence[str | int], model: type[BaseModel] | None) -> str:
     """Return the key that is most like an unknown one, or all that there are."""
-    known = _keys(loc[:-1], model)
+    known = [] if model is None else _keys(loc[:-1], model)
     close = difflib.get_close_matches(str(loc[-1]), known, 1)
     if close:
         return f"did you mean {close[0]}?"

@@ -188,8 +188,8 @@ def checkpoint_of(document: Mapping[str, Any], path: Path) -> Checkpoint:
             patch_shape=tuple(document["patch_shape"]),
             normal=document["normal"],
             step=int(document["step"]),
-            metrics=document["metrics"],
-            versions=document["versions"],
+            metrics={name: value + 0 for name, value in dict(document["metrics"]).items()},
+            versions=dict(document["versions"]),
             training=document["training"],
         )
     except ValidationError as error:
