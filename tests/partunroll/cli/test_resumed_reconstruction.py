@@ -234,7 +234,7 @@ def test_the_slabs_of_a_killed_process_are_kept(
         kept.append(planes)
         return StoredProblem(*arguments, planes=planes, **options)
 
-    monkeypatch.setattr(reconstruction_job, "StoredProblem", watched)
+    monkeypatch.setattr("partunroll.reconstruction.reconstruction_job.StoredProblem", watched)
     assert cli(*arguments)[0] == 0
     assert kept == [24]
 

@@ -83,13 +83,14 @@ def test_saving_leaves_the_old_checkpoint_when_it_fails(path, checkpoint, monkey
     before = path.read_bytes()
 
     def fail(document, target):
-        target.write_bytes(b"half a file")
+        target.write(b"half a file")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OSError, match="space"):
         save_checkpoint(path, checkpoint)
-    assert path.read_bytes() == before
+    assert [path.read_bytes()] == [before]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_missing_file_is_refused(tmp_path):

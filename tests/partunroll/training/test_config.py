@@ -133,3 +133,32 @@ def test_the_page_shows_every_key_with_its_default():
 def test_values_that_would_fail_later_are_refused(tmp_path, text, place):
     with pytest.raises(InputError, match=place):
         load_config(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("step: 4", r"step: There is no such key \(got 4\); did you mean steps\?"),
+        ("network: {prior: {width: 4}}", r"network\.prior\.width: .*did you mean widths\?"),
+        ("network: {iteration: 2}", r"network\.iteration: .*did you mean iterations\?"),
+        ("schedule: {kind: cosine, every: 3}", r"schedule\.every: .*known are final, kind"),
+        ("schedule: step", r"schedule\.every: Field required"),
+        ("steps: 5\nbatch: 1\nsteps: 6", "the key steps twice in .*line 1"),
+        ("network: {prior: {dim: 2, dim: 3}}", "the key dim twice"),
+        ("rotations: 1", r"rotations: must be a valid boolean \(got 1\), or must be a valid tuple"),
+        ("patch_shape: [true, 8]", r"patch_shape must hold no truth value, got \[True, 8\]; write"),
+        ("patch_shape: big", r"patch_shape: must be a valid integer, .*, or must be a valid tuple"),
+        ("batch: [" + ", ".join(["1"] * 500) + "]", r"\(got \[1, 1, .{60,90}\.\.\.\)$"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_wrong_files_are_told_where_and_what_is_meant(tmp_path, text, found):
+    with pytest.raises(InputError, match=found) as error:
+        load_config(written(tmp_path, text))
+    assert "constrained-int" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_keys_of_a_merged_section_may_be_given_again(tmp_path):
+    text = "validation: &v {every: 3}\ncheckpoints: {<<: *v, every: 4}\n"
+    assert load_config(written(tmp_path, text)).checkpoints.every == 4

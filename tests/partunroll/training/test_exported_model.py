@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from partunroll.errors import CheckpointError, InputError
+from partunroll.errors import CheckpointError, InputError, PartunrollError
 from partunroll.network.checkpoint import Checkpoint, load_checkpoint
 from partunroll.network.export_to_folder import export_to_folder
 from partunroll.network.exported_model import digest_of, load_model, load_trained
+from partunroll.network.model_card import model_card
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,7 @@ def test_card_says_what_the_network_is_for_and_how_good_it_is(model, finished, p
 
 def test_last_checkpoint_alone_can_be_exported(finished, tmp_path):
     (tmp_path / "alone.pt").write_bytes((finished.output / "last.pt").read_bytes())
+    (tmp_path / "config.yaml").write_text("another: program's\n")
     model = export_to_folder(tmp_path / "alone.pt", tmp_path / "model")
     assert load_model(tmp_path / "model").step == model.checkpoint.step == 60
     assert "learning_rate" not in (tmp_path / "model" / "README.md").read_text()
@@ -153,3 +155,20 @@ def test_weights_that_are_no_safetensors_are_refused(copy):
     reseal(copy)
     with pytest.raises(CheckpointError, match="readable safetensors"):
         load_model(copy)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "text", -1, 2.5, [None], [[1]], {"a": None}])
+@pytest.mark.parametrize(
+    "key", ["network", "operators", "patch_shape", "normal", "step", "metrics", "versions"]
+)
+def test_config_of_wrong_values_is_refused_or_reads_as_a_whole(copy, key, value):
+    """Whoever edits the configuration and mends the checksums gets an error of ours, or a model."""
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, key: value}))
+    reseal(copy)
+    try:
+        loaded = load_model(copy)
+        loaded.build_network()
+    except PartunrollError:
+        return  # any other exception would be a traceback
+    assert "# it" in model_card("it", loaded)

@@ -178,9 +178,13 @@ def test_rotations_that_patches_do_not_allow_are_refused(values, message):
 
 def test_axes_that_the_prior_does_not_see_are_not_turned():
     planes = {"network": {"prior": {"dim": 2}}, "patch_shape": 8}
-    with pytest.raises(InputError, match=r"the prior sees, the last 2, got \[0, 1, 2\]"):
+    with pytest.raises(InputError, match=r"the prior sees, \[1, 2\], got \[0, 1, 2\]"):
         rotated_axes(config((20, 20, 20), rotations=True, **planes))
     assert rotated_axes(config((20, 20, 20), rotations=[1, 2], **planes)) == (1, 2)
+    across = {"network": {"prior": {"dim": 2, "slice_axis": 1}}, "patch_shape": 8}
+    assert rotated_axes(config((20, 20, 20), rotations=[0, 2], **across)) == (0, 2)
+    with pytest.raises(InputError, match=r"the prior sees, \[0, 2\], got \[1, 2\]"):
+        rotated_axes(config((20, 20, 20), rotations=[1, 2], **across))
 
 
 def test_voxels_of_several_sides_are_not_turned_into_each_other():

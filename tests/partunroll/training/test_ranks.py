@@ -3,17 +3,19 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from partunroll.errors import InputError
+from partunroll.errors import InputError, RankError
 from partunroll.network.checkpoint import load_checkpoint
-from partunroll.ranks import Ranks, present_ranks
+from partunroll.ranks import Ranks, lost_ranks_named, present_ranks
 from partunroll.training.patch_dataset import PatchDataset
 from partunroll.training.run_log import read_log
 
@@ -98,6 +100,17 @@ def test_torchrun_says_which_process_this_is(monkeypatch):
     assert present_ranks() == Ranks(5, 8, 1, 4)
 
 
+def test_collective_that_fails_is_another_process_that_is_lost():
+    broken = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]:9")
+    message = r"all 2 processes must stay, got .*closed by peer"
+    with pytest.raises(RankError, match=message), lost_ranks_named(Ranks(0, 2)):
+        raise broken
+    for ranks, error in ((Ranks(), broken), (Ranks(0, 2), RuntimeError("shape"))):
+        with pytest.raises(RuntimeError) as raised, lost_ranks_named(ranks):
+            raise error
+        assert raised.value is error
+
+
 @pytest.mark.parametrize("flips", [False, True])
 def test_parts_of_a_batch_are_the_batch(problem, flips):
     config = problem.config(batch=4, flips=flips)
@@ -114,6 +127,45 @@ def test_parts_of_a_batch_are_the_batch(problem, flips):
         x = torch.rand(batch.truth.shape, generator=torch.Generator().manual_seed(step))
         applied = torch.cat([piece.normal(x[2 * i : 2 * i + 2]) for i, piece in enumerate(pieces)])
         torch.testing.assert_close(applied, batch.normal(x))
+
+
+def started(rank, port, arguments):
+    """Start one of two processes by hand: nothing watches over them, as torchrun would."""
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+    environment = {**os.environ, **{name: str(value) for name, value in told.items()}}
+    command = [sys.executable, "-m", "partunroll", "train", *map(str, arguments)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes)  # noqa: S603 - ours
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_process_that_is_killed_ends_the_other_with_one_line(problem, tmp_path, victim):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run, config = tmp_path / "run", tmp_path / "train.yaml"
+    values = {**VALUES, "steps": 500, "checkpoints": {"every": 2}, "validation": {"every": 500}}
+    config.write_text(json.dumps(problem.config(**values).model_dump(mode="json")))
+    factors = [part for path in problem.factors for part in ("--factors", path)]
+    arguments = [*factors, "--data", problem.data, "--config", config, "-o", run]
+    processes = [started(rank, port, arguments) for rank in range(2)]
+    try:
+        while not (run / "step-00000002.pt").exists():
+            assert [process.poll() for process in processes] == [None, None]
+            time.sleep(0.05)
+        processes[victim].kill()
+        _, errors = processes[1 - victim].communicate(timeout=120)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert processes[1 - victim].returncode == 2
+    lines = [line for line in errors.splitlines() if not line.startswith("[W")]  # torch's warnings
+    assert len(lines) == (1 if victim == 1 else 0), errors  # the first speaks for all
+    assert all(line.startswith("error: all 2 processes must stay") for line in lines)
+    assert load_checkpoint(run / "last.pt").step >= 2
 
 
 def losses(run: Path):

@@ -96,3 +96,35 @@ def test_resuming_a_finished_run_takes_no_step(problem, short, tmp_path):
     result = problem.resume(tmp_path / "run")
     assert (result.step, result.loss) == (8, None)
     assert equal(weights(result.output), weights(short / "straight"))
+
+
+def test_no_step_is_a_stop_after_as_good_as_any(problem, short, tmp_path):
+    assert problem.run(tmp_path / "run", **SHORT, stop_after=0).step == 0
+    problem.resume(tmp_path / "run")
+    assert equal(weights(tmp_path / "run"), weights(short / "straight"))
+
+
+def test_everything_at_once_resumes_bit_for_bit(problem, tmp_path):
+    """Accumulation, averages, fp16, schedule, several operators, augmentation, no cache."""
+    values = {
+        **SHORT,
+        "accumulation": 2,
+        "ema": 0.9,
+        "precision": "fp16",
+        "cache": False,
+        "flips": True,
+        "rotations": True,
+        "patch_shape": [9, 9],
+        "batch": 3,
+        "schedule": {"kind": "step", "every": 2},
+        "sampling": {"foreground": 0.5},
+    }
+    straight = problem.run(tmp_path / "straight", **values)
+    for stop in (1, 3, 5):
+        problem.run(tmp_path / "run", **values, resume=stop > 1, stop_after=stop)
+    problem.run(tmp_path / "run", **values, resume=True)
+    kept = [load_checkpoint(run / "last.pt") for run in (straight.output, tmp_path / "run")]
+    assert equal(*(checkpoint.weights for checkpoint in kept))
+    assert kept[0].training["scaler"] == kept[1].training["scaler"]
+    assert equal(*(checkpoint.training["average"]["weights"] for checkpoint in kept))
+    assert timeless_log(straight.output) == timeless_log(tmp_path / "run")

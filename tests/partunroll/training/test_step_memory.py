@@ -77,3 +77,15 @@ def test_held_arrays_count_once():
     tensor, array = torch.zeros(100), np.zeros(50)
     parts = {"a": [tensor, tensor[10:]], "b": (array, array[::2])}
     assert held_bytes(parts, parts, tensor) == 4 * 100 + 8 * 50
+
+
+def test_arrays_of_foreign_libraries_show_in_what_the_process_grows_by():
+    network = Chain(2)
+
+    def step():
+        network(torch.zeros(MEGA)).sum().backward()
+        np.ones(40 * MEGA, np.float32).sum()
+
+    found = step_memory(step, network)
+    assert found.peak < 20 * MIB
+    assert found.resident > 38 * MIB

@@ -274,3 +274,10 @@ def test_git_state_is_commit_and_whether_files_have_changed(tmp_path):
     assert git_state(tmp_path) == {**clean, "dirty": True}
     (tmp_path / "installed.py").write_text("")
     assert git_state(tmp_path / "installed.py") is None  # not of the repository it lies in
+
+
+def test_broken_provenance_is_refused_and_left_alone(problem, stopped):
+    (stopped / "provenance.json").write_text("[{")
+    with pytest.raises(InputError, match=r"provenance\.json must be a JSON list, got .*; move it"):
+        problem.resume(stopped)
+    assert (stopped / "provenance.json").read_text() == "[{"

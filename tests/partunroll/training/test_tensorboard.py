@@ -55,6 +55,14 @@ def test_resumed_run_replaces_the_steps_it_repeats(tmp_path):
     ]
 
 
+def test_run_that_was_killed_before_its_first_checkpoint_replaces_all_steps(tmp_path):
+    for value in (1.0, 2.0):
+        log = TensorBoardLog(tmp_path / "tensorboard")
+        log.write(1, loss=value)
+        log.close()
+    assert [event.value for event in events(tmp_path / "tensorboard").Scalars("loss")] == [2.0]
+
+
 def test_missing_tensorboard_is_refused_before_anything_is_made(problem, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BackendError, match=r"pip install 'partunroll\[tensorboard\]'"):

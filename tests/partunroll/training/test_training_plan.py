@@ -6,11 +6,15 @@ from typing import Any
 import pytest
 import torch
 
+from partunroll.configuration.train_config import TrainConfig
 from partunroll.errors import InputError
 from partunroll.network.checkpoint import load_checkpoint
+from partunroll.network.networks import build_network
+from partunroll.training.memory_knobs import remedy
 from partunroll.training.patch_training import train
 from partunroll.training.planned_run import planned_run
 from partunroll.training.run_log import read_log
+from partunroll.training.step_memory import step_memory
 
 SHORT: dict[str, Any] = {"steps": 8, "validation": {"every": 4}}
 GB = 10**9
@@ -99,12 +103,14 @@ def test_training_that_cannot_fit_is_refused_and_leaves_nothing(problem, tmp_pat
     config = problem.config(**SHORT)
     with pytest.raises(InputError, match=r"at least .* got 30 kB besides .* on cpu; .*lower") as e:
         train(config, problem.factors, problem.data, tmp_path / "run", on_plan=lambda plan: None)
-    for knob in ("batch 2", "patch_shape (12, 9)", "network.prior.widths", "network.iterations 2"):
+    for knob in ("checkpointing: true", "batch 2", "network.prior.widths", "network.iterations 2"):
         assert knob in str(e.value)
+    assert "patch_shape" not in str(e.value).split(";")[-1]  # the prior pads to 32 voxels
     assert not (tmp_path / "run").exists()
 
 
 def test_training_that_just_does_not_fit_is_refused(problem, tmp_path, monkeypatch):
+    monkeypatch.setattr("partunroll.memory_size._peak_bytes", lambda: 0)  # it varies
     needed = plan_of(problem, tmp_path / "run")
     enough = needed.missing * 2
     free(monkeypatch, enough)
@@ -117,8 +123,8 @@ def test_training_that_just_does_not_fit_is_refused(problem, tmp_path, monkeypat
     ("largest", "remedy"),
     [
         ({"weights": 9 * GB}, r"lower network\.prior\.widths \[2, 2, 2, 2\]"),
-        ({"data": 9 * GB}, "set cache: false, or lower num_workers 0"),
-        ({"activations": 9 * GB}, "batch 2, patch_shape"),
+        ({"data": 9 * GB}, "; set cache: false$"),
+        ({"activations": 9 * GB}, "set checkpointing: true, or lower batch 2"),
     ],
 )
 def test_remedy_is_for_what_takes_most(problem, tmp_path, largest, remedy):
@@ -139,3 +145,82 @@ def test_time_with_workers_is_the_longer_of_both(problem, tmp_path):
     workers = problem.config(num_workers=2)
     plan = replace(plan, config=workers, step_seconds=1.0, data_seconds=3.0)
     assert plan.seconds_per_step == 1.5
+
+
+def activations_of(values, device="cpu"):
+    """Bytes that a step of a network on a batch takes at its peak, tensors alone."""
+    config = TrainConfig.model_validate(values).resolved((40, 40, 40))
+    network = build_network(config.network)
+    network.checkpointing = config.checkpointing
+    x = torch.zeros(config.batch, *config.patch_shape)
+    found = step_memory(lambda: network(x, x, lambda z: z).sum().backward(), network)
+    return found.peak
+
+
+SMALL: dict[str, Any] = {
+    "network": {"iterations": 2, "prior": {"widths": [4, 4, 4, 4], "blocks": 2}},
+    "patch_shape": [40, 8, 8],
+    "batch": 4,
+}
+
+
+def test_every_knob_that_is_named_makes_the_activations_less():
+    changes = {
+        "checkpointing": {"checkpointing": True},
+        "batch": {"batch": 2},
+        "patch_shape": {"patch_shape": [32, 8, 8]},
+        "network.prior.widths": {
+            "network": {"iterations": 2, "prior": {"widths": [2] * 4, "blocks": 2}}
+        },
+        "network.prior.blocks": {"network": {"iterations": 2, "prior": {"widths": [4] * 4}}},
+        "network.iterations": {"network": {**SMALL["network"], "iterations": 1}},
+    }
+    told = remedy("activations", TrainConfig.model_validate(SMALL).resolved((40, 40, 40)), "cpu")
+    before = activations_of(SMALL)
+    for key, change in changes.items():
+        assert f"{key} " in told or f"{key}:" in told
+        assert activations_of({**SMALL, **change}) < 0.95 * before
+
+
+@pytest.mark.parametrize(
+    ("values", "device", "named"),
+    [
+        ({"batch": 2}, "cpu", False),  # a lone volume is taken twice there
+        ({"batch": 2}, "cuda", True),
+        ({"batch": 1}, "cuda", False),
+        ({"batch": 3}, "cpu", True),
+    ],
+)
+def test_a_batch_that_cannot_be_less_is_not_named(values, device, named):
+    config = TrainConfig.model_validate({"patch_shape": 16, **values}).resolved((40, 40, 40))
+    assert ("batch" in remedy("activations", config, device)) == named
+    if device == "cpu" and values["batch"] == 2:
+        halves = [activations_of({**SMALL, "batch": batch}) for batch in (1, 2)]
+        assert halves[0] > 0.95 * halves[1]
+
+
+def test_nothing_is_named_where_nothing_helps():
+    config = TrainConfig.model_validate({"cache": False}).resolved((40, 40, 40))
+    assert remedy("data", config, "cpu") == "take smaller volumes, or a machine with more memory"
+    averaged = TrainConfig.model_validate({"ema": 0.9}).resolved((40, 40, 40))
+    assert remedy("network", averaged, "cpu").startswith("leave out ema, or lower network.prior.w")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"network": {"prior": {"widths": [40_000] * 4}}},
+            r"for the network, .*lower network\.prior",
+        ),
+        ({"batch": 10**9}, r"for the batch, which takes .* GiB, got .*; lower batch"),
+    ],
+)
+def test_what_cannot_fit_for_certain_is_refused_before_it_is_made(
+    problem, tmp_path, values, message
+):
+    config = TrainConfig.model_validate({"patch_shape": [12, 9], "device": "cpu", **values})
+    for call in (train, planned_run):
+        with pytest.raises(InputError, match=message):
+            call(config.resolved((20, 22)), problem.factors, problem.data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

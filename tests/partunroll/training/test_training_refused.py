@@ -13,6 +13,7 @@ from partunroll.errors import (
     DataStoreError,
     InputError,
     MismatchError,
+    NotFiniteError,
     TrainingError,
 )
 from partunroll.network.checkpoint import load_checkpoint
@@ -135,6 +136,19 @@ def test_truncated_checkpoint_is_refused(problem, stopped, kept):
         problem.resume(stopped)
 
 
+def test_damaged_checkpoint_is_refused_with_the_newest_sound_one(problem, tmp_path):
+    run, kept = tmp_path / "run", {"every": 2, "keep_last": 4}
+    problem.run(run, checkpoints=kept, stop_after=7, **SHORT)
+    for name in ("last.pt", "step-00000006.pt"):
+        content = bytearray((run / name).read_bytes())
+        (run / name).unlink()  # they may be one file
+        (run / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"got .*last\.pt.*; put step-00000004\.pt in its"):
+        problem.resume(run)
+    (run / "step-00000004.pt").replace(run / "last.pt")
+    assert problem.run(run, resume=True, checkpoints=kept, **SHORT).step == 8
+
+
 def test_best_checkpoint_in_the_place_of_the_last_is_refused(problem, stopped):
     shutil.copy(stopped / "best.pt", stopped / "last.pt")
     with pytest.raises(CheckpointError, match="state of its training"):
@@ -216,3 +230,20 @@ def test_initial_estimates_of_several_kinds_are_refused(problem, tmp_path):
     with pytest.raises(InputError, match="samples of operator std2 must have initial estimates"):
         train(problem.config(), problem.factors, tmp_path / "data.zarr", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_validations_that_diverge_end_no_run_and_are_told(problem, tmp_path, monkeypatch):
+    """Resumed, such a run would diverge in the same validation again, for ever."""
+
+    def diverging(*arguments, **options):
+        msg = "reconstruction must be finite"
+        raise NotFiniteError(msg)
+
+    monkeypatch.setattr("partunroll.training.validation.reconstruct", diverging)
+    result = problem.run(tmp_path / "run", **SHORT)
+    assert (result.step, result.stop_reason) == (8, "finished")
+    assert any("no best.pt" in note for note in result.notes)
+    assert not (tmp_path / "run" / "best.pt").exists()
+    found = [x["validation"] for x in read_log(tmp_path / "run" / "log.jsonl") if "validation" in x]
+    assert [line["psnr"] for line in found] == [None, None]
+    assert all(line["psnr_initial"] > 0 for line in found)

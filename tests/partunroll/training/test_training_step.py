@@ -222,3 +222,31 @@ def test_compiled_prior_computes_the_same(problem, monkeypatch):
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
     assert compiled.network.state_dict().keys() == plain.network.state_dict().keys()
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+
+
+@pytest.mark.parametrize("cg_iterations", [0, 2])
+@pytest.mark.parametrize("normal", ["factors", "restricted"])
+def test_gradient_of_the_step_is_that_of_finite_differences(problem, normal, cg_iterations):
+    """Along a random direction of all weights and step sizes, in float64 but for the factors."""
+    network = {"iterations": 2, "cg_iterations": cg_iterations, "prior": {"widths": [2] * 4}}
+    values = {"network": network, "normal": normal}
+    state, (batch,) = state_of(problem, **values), batches_of(problem, 1, **values)
+    network = state.network.double()
+    arrays = [x.double() for x in (batch.initial_estimate, batch.initial_gradient, batch.truth)]
+    generator = torch.Generator().manual_seed(3)
+    parameters = list(network.parameters())
+    along = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
+
+    def loss():
+        x = network(*arrays[:2], lambda z: batch.normal(z.float()).double())
+        return (x - arrays[2]).square().mean()
+
+    torch.autograd.backward(loss())
+    slope = sum(float((p.grad * d).sum()) for p, d in zip(parameters, along, strict=True))
+    moved, step = [], 1e-4
+    for sign in (1, -2, 1):
+        with torch.no_grad():
+            for p, d in zip(parameters, along, strict=True):
+                p += sign * step * d
+            moved.append(float(loss()))
+    assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(slope, rel=2e-2)

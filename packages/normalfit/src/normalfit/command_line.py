@@ -77,7 +77,7 @@ def print_result(
         `json_path` exists or cannot be written.
     """
     if json_path is not None:
-        content = json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n"
+        content = json.dumps(finite(figures), indent=2, allow_nan=False) + "\n"
         with written_beside(json_path) as fresh:
             fresh.write_text(content, encoding="utf-8")
     sys.stdout.write(f"{text}\n")
@@ -88,12 +88,13 @@ def print_warning(text: str) -> None:
     sys.stderr.write(f"warning: {text}\n")
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return JSON values with null in the place of numbers that JSON does not have."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    return [_finite(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {key: finite(entry) for key, entry in value.items()}
+    return [finite(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def _fail(message: str) -> int:

@@ -6,6 +6,7 @@ import re
 
 import torch
 
+from normalfit.container_memory import container_free_bytes
 from normalfit.errors import BackendError, InputError
 
 
@@ -43,7 +44,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Return the free memory of a device; None where it cannot be told."""
+    """Return the free memory of a device; None where it cannot be told.
+
+    Of the host: what the system can give out, and no more than a container leaves.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -51,4 +55,5 @@ def free_bytes(device: torch.device) -> int | None:
             found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
     except OSError:
         return None
-    return int(found[0]) * 1024 if found else None
+    known = [int(found[0]) * 1024 if found else None, container_free_bytes()]
+    return min((free for free in known if free is not None), default=None)

@@ -17,14 +17,41 @@ _SUFFIX = ".partial"
 def written_durably(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file to; put it in place once the disk has it.
 
-    A process that is killed leaves the old file, and perhaps a partial one, which the next
-    writer replaces and `remove_partial_files` removes.
+    When it fails, as on a full disk, the old file stays and nothing is left beside it. A process
+    that is killed leaves the old file, and perhaps a partial one, which the next writer replaces
+    and `remove_partial_files` removes.
     """
     partial = path.with_name(path.name + _SUFFIX)
-    yield partial
-    _sync(partial)
-    partial.replace(path)
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # it may be what fills the disk
+        raise
     _sync(path.parent)
+
+
+@contextmanager
+def file_named(path: Path) -> Iterator[None]:
+    """Let failures of writing name the file, as those of a full disk do not by themselves.
+
+    Raises
+    ------
+    OSError
+        Of the block, with `path` where it names none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except RuntimeError as error:  # torch's writer hides what the system said
+        cause = error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from error
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -29,6 +29,10 @@ class TrainingError(PartunrollError):
     """Training cannot go on: a loss or a gradient is not finite."""
 
 
+class WorkerError(PartunrollError):
+    """A process that prepares batches has died."""
+
+
 class RankError(PartunrollError):
     """Another of the processes that train together has failed, and said why."""
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partunroll.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -51,6 +54,35 @@ def total_bytes(device: torch.device) -> int:
 
         return int(torch.cuda.get_device_properties(device).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@contextmanager
+def resident_peak() -> Iterator[list[int]]:
+    """Measure by how much what this process holds grows inside the block, at its peak.
+
+    Yields
+    ------
+    list
+        Empty; holds the bytes once the block has ended, 0 where the system (Linux does) does
+        not tell.
+    """
+    found: list[int] = []
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
+        before = resident_bytes()
+    except OSError:
+        before = None
+    yield found
+    found.append(0 if before is None else max(0, _peak_bytes() - before))
+
+
+def _peak_bytes() -> int:
+    """Return the most that this process has held since the peak was forgotten; 0 if unknown."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def shown(nbytes: int) -> str:

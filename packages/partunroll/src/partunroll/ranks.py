@@ -26,6 +26,7 @@ T = TypeVar("T")
 # The first rank validates while the others wait, which may take hours; torchrun ends the others
 # when one dies.  # our choice
 _PATIENCE = timedelta(days=7)
+_COLLECTIVES = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
 _CPU = torch.device("cpu")
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun sets them all
 
@@ -174,6 +175,29 @@ def _together() -> Iterator[None]:
 
 
 ALONE = Ranks()
+
+
+@contextmanager
+def lost_ranks_named(ranks: Ranks) -> Iterator[None]:
+    """Raise RankError where a collective fails, as it does when another process has died.
+
+    Raises
+    ------
+    RankError
+        It has failed; what was computed together may be half done.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        collective = isinstance(error, dist.DistError) or any(s in reason for s in _COLLECTIVES)
+        if ranks.size == 1 or not collective:
+            raise
+        msg = (
+            f"all {ranks.size} processes must stay, got {reason[:200]}; see what ended the other, "
+            "and go on with --resume"
+        )
+        raise RankError(msg) from error
 
 
 def present_ranks() -> Ranks:

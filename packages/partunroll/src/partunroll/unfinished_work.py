@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from normalfit.exchange import put_in_place
 from normalfit.written_beside import check_output
 from partunroll.errors import InputError
+from partunroll.file_lock import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +66,7 @@ def unfinished_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinishe
     check_output(target)
     document = json.dumps(plan, sort_keys=True, indent=1)
     folder = target.absolute().with_name(f"{prefix}{_short_hash(document.encode())}.unfinished")
-    lock = _locked(folder, target)
+    locked = _locked(folder, target)
     work = UnfinishedWork(folder, folder / _OUTPUT)
     try:
         if not work.fresh.exists():  # what is recorded of it is gone with it
@@ -85,7 +86,7 @@ def unfinished_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinishe
         for other in _folders(target, prefix):
             _remove_unless_locked(other)
     finally:
-        lock.close()
+        locked.close()
 
 
 def _folders(target: Path, prefix: str) -> list[Path]:
@@ -110,39 +111,20 @@ def _locked(folder: Path, target: Path) -> IO[bytes]:
     while True:
         folder.mkdir(exist_ok=True)
         try:
-            lock = (folder / _LOCK).open("ab")
+            file = (folder / _LOCK).open("ab")
         except FileNotFoundError:  # removed meanwhile by the process that was finished
             continue
-        if not try_lock(lock):
-            lock.close()
+        if not lock(file):
+            file.close()
             msg = f"output must be made by one process at a time, got {target} in another's hands"
             raise InputError(msg)
         with suppress(FileNotFoundError):
-            if os.fstat(lock.fileno()).st_ino == (folder / _LOCK).stat().st_ino:
-                return lock
-        lock.close()
-
-
-def try_lock(lock: IO[bytes]) -> bool:
-    """Lock a file until it is closed; False where another process has it.
-
-    Where that cannot be done (systems that are not POSIX, some network file systems), nothing is
-    locked.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+            if os.fstat(file.fileno()).st_ino == (folder / _LOCK).stat().st_ino:
+                return file
+        file.close()
 
 
 def _remove_unless_locked(folder: Path) -> None:
-    with suppress(OSError), (folder / _LOCK).open("ab") as lock:
-        if try_lock(lock):
+    with suppress(OSError), (folder / _LOCK).open("ab") as file:
+        if lock(file):
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from normalfit.written_beside import check_output
+from partunroll import file_lock
 from partunroll.durable_file import written_durably
 from partunroll.errors import InputError
-from partunroll.unfinished_work import try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def comparison_folder(path: Path) -> Iterator[Path]:
         check_output(path)
         path.mkdir()
     with (path / _LOCK).open("ab") as lock:
-        if not try_lock(lock):
+        if not file_lock.lock(lock):
             msg = f"output must be made by one process at a time, got {path} in another's hands"
             raise InputError(msg)
         if not (path / _MARK).exists():

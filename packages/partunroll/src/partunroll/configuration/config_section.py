@@ -23,7 +23,9 @@ class Section(BaseModel):
         for name, value in values.items() if isinstance(values, Mapping) else ():
             field = cls.model_fields.get(name)
             kinds = () if field is None else (field.annotation, *get_args(field.annotation))
-            if isinstance(value, bool) and field is not None and bool not in kinds:
-                msg = f"{name} must not be {value}"
+            takes_it = any(kind is bool or get_args(kind)[:1] == (bool,) for kind in kinds)
+            in_list = isinstance(value, list) and any(isinstance(v, bool) for v in value)
+            if in_list or (isinstance(value, bool) and field is not None and not takes_it):
+                msg = f"{name} must hold no truth value, got {value}; write a number"
                 raise ValueError(msg)
         return values

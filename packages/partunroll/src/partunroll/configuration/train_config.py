@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, ValidationError, model_validator
 
+from partunroll.configuration.config_problems import describe_problems
 from partunroll.configuration.config_section import PatchShape, Section, Seed
 from partunroll.configuration.losses import Loss
 from partunroll.configuration.network_config import (
@@ -101,7 +102,7 @@ class TrainConfig(Section):
     ema: float | None = Field(None, gt=0, lt=1)  # decay of the averaged weights; None: no average
     normal: Annotated[PatchNormalKind, BeforeValidator(_current_name)] = "factors"
     flips: bool = False
-    rotations: bool | tuple[Annotated[int, Field(ge=0)], ...] = False  # or the axes to turn
+    rotations: StrictBool | tuple[Annotated[int, Field(ge=0)], ...] = False  # or the axes to turn
     sampling: SamplingConfig = SamplingConfig()
     precision: Precision = "fp32"  # of the prior; the data step is always in float32
     checkpointing: bool = False  # activations of an iteration are computed again for its gradient
@@ -177,28 +178,26 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        msg = f"{source} must be valid, got {describe_problems(error)}"
+        msg = f"{source} must be valid, got {describe_problems(error, TrainConfig)}"
         raise InputError(msg) from error
 
 
-def describe_problems(error: ValidationError) -> str:
-    """Return every problem of a validation in one line: key, requirement, value."""
-    problems = []
-    for problem in error.errors():
-        kinds = {
-            "unrolled",
-            "post_processing",
-            "denoising",
-        }  # pydantic puts the union's tag into the place
-        place = ".".join(str(part) for part in problem["loc"] if part not in kinds)
-        problems.append(f"{place or 'config'}: {problem['msg']} (got {problem['input']!r})")
-    return "; ".join(problems)
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = sorted({key for key in keys if keys.count(key) > 1 and key != "<<"})
+        if twice:
+            msg = f"the key {', '.join(twice)} twice"
+            raise yaml.constructor.ConstructorError(None, None, msg, node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         msg = f"config {path} must be a readable YAML file, got {reason}"
         raise InputError(msg) from error

@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from partunroll.configuration.train_config import NetworkConfig, describe_problems
-from partunroll.durable_file import written_durably
+from partunroll.durable_file import file_named, written_durably
 from partunroll.errors import CheckpointError, MismatchError
 from partunroll.network.networks import Network, build_network
 from partunroll.patches.patch_normal import patch_normal_kind
@@ -136,8 +136,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "weights": dict(checkpoint.weights),
         "training": dict(checkpoint.training),
     }
-    with written_durably(path) as fresh:
-        torch.save({**document, "checksum": _checksum(document)}, fresh)
+    with file_named(path), written_durably(path) as fresh, fresh.open("wb") as file:
+        torch.save({**document, "checksum": _checksum(document)}, file)
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -188,8 +188,8 @@ def checkpoint_of(document: Mapping[str, Any], path: Path) -> Checkpoint:
             patch_shape=tuple(document["patch_shape"]),
             normal=document["normal"],
             step=int(document["step"]),
-            metrics=document["metrics"],
-            versions=document["versions"],
+            metrics={name: value + 0 for name, value in dict(document["metrics"]).items()},
+            versions=dict(document["versions"]),
             training=document["training"],
         )
     except ValidationError as error:

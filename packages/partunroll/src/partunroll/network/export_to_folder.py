@@ -97,6 +97,9 @@ def _best_of(run: Path) -> Path:
 
 
 def _training(checkpoint: Path) -> TrainConfig | None:
-    """Return the configuration of the run that a checkpoint lies in; None where it is alone."""
-    config = checkpoint.parent / "config.yaml"
-    return load_config(config) if config.is_file() else None
+    """Return the configuration of the run that a checkpoint lies in; None where it is alone.
+
+    A ``config.yaml`` without the log of a run is another program's.
+    """
+    config, log = (checkpoint.parent / name for name in ("config.yaml", "log.jsonl"))
+    return load_config(config) if config.is_file() and log.is_file() else None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from partunroll.configuration.network_config import DRUNetConfig
 
 _MULTIPLE = 8  # DRUNet halves three times
-_SMALLEST = 32  # below it, and off multiples of 8, DRUNet pads or splits (or raises) on its own
+SMALLEST_AXIS = 32  # below it, and off multiples of 8, DRUNet pads or splits (or raises) on its own
 
 
 class DRUNetPrior(nn.Module):
@@ -128,5 +128,5 @@ def _padding(shape: torch.Size) -> list[int]:
     """Return `pad`'s amounts, last axis first, all of them at the ends."""
     amounts = []
     for n in reversed(shape):
-        amounts += [0, max(_SMALLEST, -(-n // _MULTIPLE) * _MULTIPLE) - n]
+        amounts += [0, max(SMALLEST_AXIS, -(-n // _MULTIPLE) * _MULTIPLE) - n]
     return amounts

@@ -1,16 +1,22 @@
-"""keep_previous: the newest few checkpoints of a run, besides ``last.pt``."""
+"""The last checkpoint of a run, and the newest few before it."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from partunroll.durable_file import written_durably
+from partunroll.errors import CheckpointError
+from partunroll.network.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from partunroll.network.checkpoint import TrainedOperator
 
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 
@@ -37,6 +43,34 @@ def keep_previous(last: Path, step: int, keep: int) -> None:
                 shutil.copyfile(last, fresh)
     for path in previous(last.parent, before=step + 1)[max(keep - 1, 0) :]:
         path.unlink()
+
+
+def last_operators(last: Path) -> tuple[TrainedOperator, ...]:
+    """Return the operators of the last checkpoint, if there is one.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be read; the newest that can be is named.
+    """
+    if not last.exists():
+        return ()
+    try:
+        return load_checkpoint(last).operators
+    except CheckpointError as error:
+        kept = _newest_sound(last.parent)
+        remedy = f"put {kept.name} in its place to go on from there" if kept else "start a new run"
+        msg = f"{error}; {remedy}"
+        raise CheckpointError(msg) from error
+
+
+def _newest_sound(folder: Path) -> Path | None:
+    """Return the newest checkpoint that was kept and can be read; None where there is none."""
+    for path in previous(folder, before=sys.maxsize):
+        with suppress(CheckpointError):
+            load_checkpoint(path)
+            return path
+    return None
 
 
 def previous(folder: Path, *, before: int) -> list[Path]:

@@ -183,10 +183,12 @@ def rotated_axes(config: TrainConfig) -> tuple[int, ...]:
             "rotations: [1, 2]"
         )
         raise InputError(msg)
-    dim = config.network.prior.dim or len(lengths)
-    if min(axes) < len(lengths) - dim:
+    prior = config.network.prior
+    sliced = prior.slice_axis if prior.dim is not None and prior.dim < len(lengths) else None
+    if sliced in axes:
+        seen = [axis for axis in range(len(lengths)) if axis != sliced]
         msg = (
-            f"rotations must turn axes that the prior sees, the last {dim}, got {list(axes)}; name "
+            f"rotations must turn axes that the prior sees, {seen}, got {list(axes)}; name "
             "those, or set network.prior.dim"
         )
         raise InputError(msg)

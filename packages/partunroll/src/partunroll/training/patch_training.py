@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.progress import Progress
 
-from normalfit.errors import NormalfitError
-from partunroll.errors import PartunrollError, TrainingError
 from partunroll.network.prior_compilation import compilation_failures_named
-from partunroll.ranks import joined_ranks
+from partunroll.ranks import joined_ranks, lost_ranks_named
 from partunroll.store.data_store import DataStore
-from partunroll.training.patch_loader import patch_batches
+from partunroll.training.failed_run import kept_on_error, removed_if_refused
+from partunroll.training.patch_loader import dead_workers_named, patch_batches
 from partunroll.training.plan_measurement import check_plan
 from partunroll.training.random_state import own_random_numbers
 from partunroll.training.run_directory import open_run
+from partunroll.training.run_lock import RunLock
 from partunroll.training.run_logs import RunLogs
+from partunroll.training.size_check import check_sizes
 from partunroll.training.stop_signals import StopRequestedError, StopSignals
 from partunroll.training.tensorboard_log import check_tensorboard
 from partunroll.training.training_step import batch_losses, training_step
 from partunroll.training.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from partunroll.configuration.train_config import TrainConfig
@@ -123,9 +122,9 @@ def train(
     Raises
     ------
     InputError
-        The output exists, there is nothing to resume, the run had another configuration, the
-        data do not fit the configuration, the batch cannot be divided among the processes, or
-        the memory does not suffice.
+        The output exists, there is nothing to resume, another process trains in it, the run had
+        another configuration, the data do not fit the configuration, the batch cannot be
+        divided among the processes, or the memory does not suffice.
     MismatchError
         Factor files and operators do not belong together, or are not those of the run.
     TrainingError
@@ -145,14 +144,16 @@ def train(
             resume=resume,
             progress=bars,
             allow_mismatch=allow_mismatch,
+            hold=run_lock.take,
         )
 
-    run = ranks.from_first(opened)
-    _check_settings(run.config, ranks)
-    if say is not None and ranks.is_first:
-        for note in run.allowed:
-            say(note)
-    return _train(run, ranks, bars, stop_after, on_plan)
+    with RunLock() as run_lock:
+        run = ranks.from_first(opened)
+        _check_settings(run.config, ranks)
+        if say is not None and ranks.is_first:
+            for note in run.allowed:
+                say(note)
+        return _train(run, ranks, bars, stop_after, on_plan)
 
 
 def _check_settings(config: TrainConfig, ranks: Ranks) -> None:
@@ -170,10 +171,12 @@ def _train(
 ) -> TrainResult:
     started = time.perf_counter()
     config, device = run.config, ranks.device(run.config.device)
+    with removed_if_refused(run, ranks):
+        check_sizes(config, device, ranks)
     state = run.state(device)
     if ranks.is_first:
         run.record_session(state.step)
-    goal = min(config.steps, stop_after or config.steps)
+    goal = config.steps if stop_after is None else min(config.steps, stop_after)
     task = progress.add_task("train", total=config.steps, completed=state.step)
     batches = patch_batches(run, device, state.step, goal, ranks)
     loss = None
@@ -181,7 +184,9 @@ def _train(
     with (
         own_random_numbers(config.seed, device, state.random),
         RunLogs(run, state.step, ranks, validated=validated) as log,
-        _kept_on_error(run, state, ranks),
+        lost_ranks_named(ranks),
+        dead_workers_named(config),
+        kept_on_error(run, state, ranks),
         compilation_failures_named(),
         StopSignals() as signals,
     ):
@@ -213,7 +218,7 @@ def _train(
         state.best,
         time.perf_counter() - started,
         stop_reason,
-        _notes(run),
+        _notes(run, state),
     )
 
 
@@ -264,33 +269,18 @@ def _save_last(run: RunDirectory, state: TrainingState, ranks: Ranks) -> None:
         state.save_last(run.last_path)
 
 
-@contextmanager
-def _kept_on_error(run: RunDirectory, state: TrainingState, ranks: Ranks) -> Iterator[None]:
-    """Keep the steps of a run that ends in an error; a new run without steps leaves nothing.
-
-    A loss that is not finite is the exception: the last checkpoint was good, the weights since
-    may not be.
-    """
-    first = state.step
-    try:
-        yield
-    except TrainingError:
-        raise
-    except (NormalfitError, PartunrollError):
-        if ranks.is_first and state.step > first:
-            state.save_last(run.last_path)
-        elif ranks.is_first and run.is_new:
-            shutil.rmtree(run.path)
-        raise
-
-
-def _notes(run: RunDirectory) -> tuple[str, ...]:
+def _notes(run: RunDirectory, state: TrainingState) -> tuple[str, ...]:
+    notes = list(run.allowed)
     samples = DataStore.open(run.data_path).samples
     guilty = sum(bool(sample.inverse_crime) for sample in samples)
-    if not guilty:
-        return run.allowed
-    return (
-        *run.allowed,
-        f"{guilty} of the {len(samples)} samples of the data were simulated on the "
-        "reconstruction's own grid, an inverse crime",
-    )
+    if guilty:
+        notes.append(
+            f"{guilty} of the {len(samples)} samples of the data were simulated on the "
+            "reconstruction's own grid, an inverse crime"
+        )
+    if state.metrics and not state.best:
+        notes.append(
+            "no validation gave a finite PSNR, so there is no best.pt: whole volumes diverge where "
+            "patches do not; lower network.initial_step_size or learning_rate"
+        )
+    return tuple(notes)

@@ -81,7 +81,7 @@ def measured_plan(
         optimizer=optimizer,
         average=average,
         activations=found.saved,
-        working=max(0, found.peak - found.saved - weights),
+        working=max(0, max(found.peak, found.resident) - found.saved - weights),
         data=_data_bytes(dataset, held_data, run.config.num_workers, device),
         held=weights + average + held_optimizer + held_data,
         free=free,

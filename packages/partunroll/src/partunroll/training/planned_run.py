@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import Progress
 
-from partunroll.configuration.train_config import TrainConfig
+from partunroll.configuration.train_config import TrainConfig, load_config
 from partunroll.network.prior_compilation import compilation_failures_named
 from partunroll.ranks import joined_ranks
 from partunroll.training.plan_measurement import measured_plan
-from partunroll.training.run_directory import open_run
+from partunroll.training.run_directory import MADE_DATA, check_output, open_run
+from partunroll.training.size_check import check_sizes
 from partunroll.training.training_step import batch_losses
 
 if TYPE_CHECKING:
@@ -50,9 +51,12 @@ def planned_run(
     with tempfile.TemporaryDirectory() as folder:
 
         def opened() -> RunDirectory:
-            if resume:
-                return open_run(config, factor_files, data, output, resume=True, **shared)
             wanted = config or TrainConfig()
+            if resume:
+                check_output(output, data, resume=True)
+                if data is not None or (output / MADE_DATA).exists():
+                    return open_run(config, factor_files, data, output, resume=True, **shared)
+                wanted = config or load_config(output / "config.yaml")  # killed before it had data
             one = wanted.made_objects.model_copy(update={"train": 1, "validation": 0})
             wanted = wanted.model_copy(update={"made_objects": one})
             path = Path(folder) / "run"
@@ -62,7 +66,9 @@ def planned_run(
         if say is not None and ranks.is_first:
             for note in run.allowed:
                 say(note)
-        state = run.state(ranks.device(run.config.device))
+        device = ranks.device(run.config.device)
+        check_sizes(run.config, device, ranks)
+        state = run.state(device)
         with compilation_failures_named():
             plan = measured_plan(run, state, ranks, lambda batch: batch_losses(state, batch))
         ranks.any(False)  # the first keeps its folder until all have read

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partunroll.durable_file import written_durably
+from partunroll.errors import InputError
 from partunroll.versions import versions
 
 if TYPE_CHECKING:
@@ -56,8 +57,20 @@ def session(
 
 
 def append_session(path: Path, entry: dict[str, Any]) -> None:
-    """Add a session to the JSON list of a run, which is made for the first."""
-    sessions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    """Add a session to the JSON list of a run, which is made for the first.
+
+    Raises
+    ------
+    InputError
+        There is one that is no list; it is left alone.
+    """
+    try:
+        sessions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    except ValueError as error:
+        sessions = error
+    if not isinstance(sessions, list):
+        msg = f"{path} must be a JSON list, got {sessions!r:.80}; move it away to go on without it"
+        raise InputError(msg)
     with written_durably(path) as fresh:
         fresh.write_text(json.dumps([*sessions, entry], indent=2) + "\n", encoding="utf-8")
 

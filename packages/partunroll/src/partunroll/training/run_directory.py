@@ -17,11 +17,11 @@ from partunroll.durable_file import remove_partial_files
 from partunroll.errors import InputError, PartunrollError
 from partunroll.measurements.noise import noise_model
 from partunroll.measurements.simulation import simulate
-from partunroll.network.checkpoint import load_checkpoint
 from partunroll.network.prior_weights import check_prior_weights
 from partunroll.network.trained_on import TrainedOn
 from partunroll.objects.object_sources import MadeObjects
 from partunroll.store.data_store import DataStore
+from partunroll.training.last_checkpoints import last_operators
 from partunroll.training.patch_dataset import training_samples
 from partunroll.training.patch_sampler import check_rotations
 from partunroll.training.provenance import append_session, session
@@ -30,7 +30,7 @@ from partunroll.training.training_state import TrainingState
 from partunroll.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from partunroll.training.training_operator import TrainingOperator
 
 _RELATIVE_NOISE = 0.01  # our choice; it has a meaning for every operator
-_MADE, _MADE_DATA, _LAST = "made objects", "data.zarr", "last.pt"
+_MADE, MADE_DATA, _LAST = "made objects", "data.zarr", "last.pt"
 
 
 @dataclass(frozen=True)
@@ -126,17 +126,26 @@ def open_run(
     resume: bool,
     progress: Progress,
     allow_mismatch: bool = False,
+    hold: Callable[[Path], None] | None = None,
 ) -> RunDirectory:
     """Make the directory of a run, or open it to resume; arguments as for `train`.
+
+    Parameters
+    ----------
+    hold
+        Called with the directory before anything in it is changed, to keep other processes
+        away; None: nothing of a resumed run is changed.
 
     Raises
     ------
     InputError, MismatchError
         As for `train`; nothing has been written then.
     """
-    _check_output(output, data, resume=resume)
+    check_output(output, data, resume=resume)
+    if resume and hold is not None:
+        hold(output)
     saved = load_config(output / "config.yaml") if resume else None
-    data_path, last = data or output / _MADE_DATA, output / _LAST
+    data_path, last = data or output / MADE_DATA, output / _LAST
     known = data is not None or data_path.exists()
     specs = DataStore.open(data_path).operators if known else operators_of(factor_files)
     operators = match_factor_files(
@@ -144,7 +153,7 @@ def open_run(
         factor_files,
         data=data_path,
         checkpoint=last,
-        trained=load_checkpoint(last).operators if last.exists() else (),
+        trained=last_operators(last),
         allow_mismatch=allow_mismatch,
     )
     grid_shape = _smallest([operator.factors.shape for operator in operators])
@@ -160,6 +169,7 @@ def open_run(
     if saved is not None:
         was = saved.resolved(grid_shape, is_complex=_is_complex(operators))
         check_same_config(was, resolved, output)
+    if saved is not None and hold is not None:
         remove_partial_files(output)
     if not (output / _LAST).exists():
         check_prior_weights(resolved.network.prior)
@@ -169,6 +179,8 @@ def open_run(
         with written_beside(output) as fresh:  # a kill leaves no directory without its config
             fresh.mkdir()
             _write_config(fresh / "config.yaml", resolved, factor_files, data, notes)
+        if hold is not None:
+            hold(output)
     if not data_path.exists():
         try:
             _make_data(data_path, specs, resolved, progress)
@@ -213,14 +225,21 @@ def _trained(store: DataStore, operators: Sequence[TrainingOperator]) -> list[Tr
     return [operator.trained_on(samples) for operator in operators if operator.name in used]
 
 
-def _check_output(output: Path, data: Path | None, *, resume: bool) -> None:
+def check_output(output: Path, data: Path | None, *, resume: bool) -> None:
+    """Refuse a new run that is there, and one to resume that is not, or lacks its data.
+
+    Raises
+    ------
+    InputError
+        It is so.
+    """
     if not resume and output.exists():
         msg = f"output must not exist yet, got {output}; resume it, or choose another name"
         raise InputError(msg)
     if resume and not (output / "config.yaml").is_file():
         msg = f"output must be a run to resume, got {output} without config.yaml"
         raise InputError(msg)
-    made = (output / _MADE_DATA).exists() or (resume and _says_made(output / "config.yaml"))
+    made = (output / MADE_DATA).exists() or (resume and _says_made(output / "config.yaml"))
     if data is None and resume and not made:
         msg = f"data must be given to resume {output}, which was trained on a data store, got none"
         raise InputError(msg)

@@ -6,7 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from partunroll.durable_file import written_durably
+from normalfit.command_line import finite
+from partunroll.durable_file import file_named, written_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,17 +35,22 @@ class RunLog:
             or (line["step"] == step and (validated or "validation" not in line))
         ]
         with written_durably(path) as fresh:
-            fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            fresh.write_text(text, encoding="utf-8")
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, **values: Any) -> None:  # noqa: ANN401 - any JSON value
         """Append a line."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        line = json.dumps(finite({"step": step, **values}), allow_nan=False)
+        with file_named(self._path):
+            self._file.write(line + "\n")
+            self._file.flush()
 
     def sync(self) -> None:
         """Wait until the disk has all lines; before a checkpoint says that they were written."""
-        os.fsync(self._file.fileno())
+        with file_named(self._path):
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> RunLog:
         return self
@@ -55,15 +61,18 @@ class RunLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with file_named(self._path):
+            self._file.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log; a last line that was cut off by a kill is left out."""
+    """Return the lines of a log but those that a kill or a full disk has spoilt."""
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            lines.append(json.loads(line))
+            line = json.loads(text)
         except json.JSONDecodeError:
-            break
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            lines.append(line)
     return lines

@@ -10,6 +10,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from partunroll.memory_size import resident_peak
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,10 +27,14 @@ class StepMemory:
     peak
         Of all tensors that are alive together at the peak, gradients of weights and `saved`
         among them; on a GPU, what its allocator had given out.
+    resident
+        By how much the process grew at its peak, with what foreign libraries took; 0 on a GPU,
+        and where the system does not tell.
     """
 
     saved: int
     peak: int
+    resident: int = 0
 
 
 class MemoryLimitError(Exception):
@@ -50,8 +56,9 @@ def step_memory(
 ) -> StepMemory:
     """Run a forward and backward pass and return the memory that it took.
 
-    Arrays inside of foreign libraries (FFTs on the CPU, projectors, scratch space of
-    convolutions) are not seen, unless on a GPU where they come from torch's allocator.
+    Tensors are counted exactly. Arrays inside of foreign libraries (FFTs on the CPU, projectors,
+    scratch space of convolutions) are no tensors; they show in `resident` alone, as far as the
+    process had no memory left over from before.
 
     Parameters
     ----------
@@ -82,12 +89,17 @@ def step_memory(
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        with live, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with (
+            resident_peak() as grown,
+            live,
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
             step()
     except torch.OutOfMemoryError as error:
         raise MemoryLimitError(live.peak) from error
     allocated = torch.cuda.max_memory_allocated(device) - before if on_gpu else 0
-    return StepMemory(sum(saved.values()), max(live.peak, allocated))
+    resident = 0 if on_gpu else grown[0]
+    return StepMemory(sum(saved.values()), max(live.peak, allocated), resident)
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequestedError(Exception):
@@ -31,7 +31,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {which: signal.signal(which, self._note) for which in _SIGNALS}
+            self._before = {which: signal.signal(which, self._note) for which in STOPPING}
         return self
 
     def __exit__(
@@ -55,8 +55,8 @@ class StopSignals:
         """
         if self.received:
             raise StopRequestedError
-        self._interruptible = True
         try:
+            self._interruptible = True
             yield
         finally:
             self._interruptible = False
@@ -67,9 +67,3 @@ class StopSignals:
             raise KeyboardInterrupt
         if self._interruptible:
             raise StopRequestedError
-
-
-def left_to_the_parent(worker: int) -> None:  # noqa: ARG001 - what torch passes
-    """Ignore the signals in a worker process: terminals send SIGINT to it, too."""
-    for which in _SIGNALS:
-        signal.signal(which, signal.SIG_IGN)

@@ -54,7 +54,8 @@ class TensorBoardLog:
         check_tensorboard()
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(folder, purge_step=step + 1 if step else None)
+        again = folder.exists()  # a run that was killed before its first checkpoint has step 0
+        self._writer = SummaryWriter(folder, purge_step=step + 1 if again else None)
 
     def write(self, step: int, **values: object) -> None:
         """Log every number; of a list with its place, of a dictionary with its key."""

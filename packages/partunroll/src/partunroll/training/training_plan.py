@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from partunroll.errors import InputError
+from partunroll.training.memory_knobs import remedy
 
 if TYPE_CHECKING:
     from partunroll.configuration.train_config import TrainConfig
@@ -164,24 +165,13 @@ class TrainingPlan:
 
     def _remedy(self) -> str:
         """Return what makes the largest part smaller."""
-        config = self.config
         largest = {
-            "the network": self.weights + self.gradients + self.optimizer + self.average,
+            "network": self.weights + self.gradients + self.optimizer + self.average,
             "activations": self.activations + self.working,
             "data": self.data if self.step_seconds is not None else 0,  # else nobody knows
         }
         what = max(largest, key=lambda name: largest[name])
-        widths = f"network.prior.widths {list(config.network.prior.widths)}"
-        if what == "the network":
-            return f"lower {widths} or network.prior.blocks {config.network.prior.blocks}"
-        if what == "data":
-            return f"set cache: false, or lower num_workers {config.num_workers}"
-        knobs = [f"batch {config.batch}", f"patch_shape {config.patch_shape}", widths]
-        if config.network.kind == "unrolled":
-            knobs.append(f"network.iterations {config.network.iterations}")
-            if not config.checkpointing:
-                return f"set checkpointing: true, or lower {', '.join(knobs)}"
-        return f"lower {', '.join(knobs)}"
+        return remedy(what, self.config, self.device, self.processes)
 
 
 def _bytes(size: int) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
 
 from partunroll.configuration.network_config import DenoisingConfig
+from partunroll.errors import NotFiniteError
 from partunroll.reconstruction.two_stages import reconstruct
 from partunroll.store.data_store import DataStore
 from partunroll.training.denoising_validation import DenoisingProblems
@@ -50,6 +52,7 @@ def validate(
     dict
         ``psnr`` and ``psnr_initial``, of the reconstructions and of the initial estimates, in
         dB relative to each reference's range; ``psnr_NAME`` per operator where there are more.
+        NaN where a reconstruction is not finite.
     """
     samples = DataStore.open(data_path).split("validation")
     network.eval()
@@ -101,28 +104,30 @@ class _ValidationProblems:
         sample: str,
         show: Callable[[str, torch.Tensor, torch.Tensor], None] | None = None,
     ) -> tuple[float, float]:
-        """Return the PSNR of the initial estimate and of the reconstruction."""
+        """Return the PSNR of the initial estimate and of the reconstruction; NaN if it diverges."""
         reference, measurements, initial_estimate = (
             torch.from_numpy(self._store.read(sample, array)).to(self._device)
             for array in ("reference", "measurements", "initial_estimate")
         )
         settings = self._config.validation
         post_processing = self._config.network.kind == "post_processing"
-        result = reconstruct(
-            network,
-            self._built,
-            measurements,
-            self._factors,
-            self._operator.norm,
-            initial_estimate,
-            patch_shape=settings.patch_shape or self._config.patch_shape,
-            overlap=settings.overlap,
-            stages=1 if post_processing else settings.stages,
-            patch_normal=self._config.normal,
-        )
+        comparison = Comparison.with_reference(reference)
+        psnr_initial = comparison.psnr(initial_estimate, reference)
+        try:
+            result = reconstruct(
+                network,
+                self._built,
+                measurements,
+                self._factors,
+                self._operator.norm,
+                initial_estimate,
+                patch_shape=settings.patch_shape or self._config.patch_shape,
+                overlap=settings.overlap,
+                stages=1 if post_processing else settings.stages,
+                patch_normal=self._config.normal,
+            )
+        except NotFiniteError:  # on whole volumes; training on patches may yet mend it
+            return psnr_initial, math.nan
         if show is not None:
             show(self._operator.name, result.final, reference)
-        comparison = Comparison.with_reference(reference)
-        return comparison.psnr(initial_estimate, reference), comparison.psnr(
-            result.final, reference
-        )
+        return psnr_initial, comparison.psnr(result.final, reference)
