@@ -165,7 +165,7 @@ SMALL: dict[str, Any] = {
 
 
 def test_every_knob_that_is_named_makes_the_activations_less():
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "checkpointing": {"checkpointing": True},
         "batch": {"batch": 2},
         "patch_shape": {"patch_shape": [32, 8, 8]},
