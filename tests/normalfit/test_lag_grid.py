@@ -104,7 +104,6 @@ def test_smooth_sizes():
         ((6,), (4,), ("periodic",)),
         ((5,), (5,), ("mirror",)),
         ((5, 5), (5,), ("linear", "linear")),
-        ((2000, 2000, 2000), (3999, 3999, 3999), ("linear",) * 3),
     ],
 )
 def test_lags_that_do_not_fit_are_refused(shape, lags, boundary):

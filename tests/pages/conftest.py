@@ -31,7 +31,10 @@ KSPACE_SHAPE = (4, 16, 16)  # of the operator on docs/mri.md
 def make_files():
     """Return what makes the files that a page takes for granted in a folder, by the page's name."""
     makers = {
+        "docs/baselines.md": blurred,
+        "docs/comparison.md": blurred,
         "docs/factor-file.md": blurred,
+        "docs/implicit.md": blurred,
         "docs/mri.md": measured_coils,
         "docs/own-data.md": collections,
         "docs/training.md": trained,
@@ -42,7 +45,7 @@ def make_files():
 
 
 def blurred(folder):
-    """Make op.yaml, a periodic blur of 24³, its exact factors.zarr, a.npz, b.npz, and y.npy."""
+    """Make op.yaml, a periodic blur, its exact factors.zarr, a.npz, b.npz, and y.npy of a."""
     lines = ["kind: deconvolution", "volume_shape: [24, 24, 24]", "gaussian_std_voxels: 1.2"]
     (folder / "op.yaml").write_text("\n".join([*lines, "boundary: periodic", ""]))
     spec = load_spec(folder / "op.yaml")

@@ -16,6 +16,8 @@ from partunroll.comparison.compare import compare
 from partunroll.comparison.recipe_file import load_recipe
 from partunroll.errors import PartunrollError
 
+POPEN = subprocess.Popen
+
 RECIPE: dict[str, Any] = {
     "title": "Tiny",
     "data": {
@@ -106,16 +108,22 @@ def test_the_table_holds_every_row(compared):
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
+def no_process(command, **_):
+    if "row_process" in " ".join(map(str, command)):
+        raise AssertionError("no row is to be run")
+    return POPEN(command, **_)
+
+
 def test_what_is_finished_is_found_again(compared, monkeypatch):
     folder, recipe, table, _ = compared
-    monkeypatch.setattr("subprocess.Popen", None)  # nothing may be started
+    monkeypatch.setattr("partunroll.comparison.job_runner.subprocess.Popen", no_process)
     again = compare(recipe, folder, rows=["ours"], device="cpu")
     assert again.rows[1].as_json() == table.rows[1].as_json()
     smaller = recipe.model_copy(update={"crop": 12})  # other figures of the same volumes
     other = compare(smaller, folder, rows=["ours"], device="cpu")
     assert other.rows[1].mean("blur", "psnr") != table.rows[1].mean("blur", "psnr")
     longer = recipe.model_copy(update={"budget": recipe.budget.model_copy(update={"steps": 4})})
-    with pytest.raises(TypeError):  # another training, which would be started
+    with pytest.raises(AssertionError, match="no row is to be run"):
         compare(longer, folder, rows=["ours"], device="cpu")
 
 

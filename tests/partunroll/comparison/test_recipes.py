@@ -1,5 +1,6 @@
 """The recipes in benchmarks/tables are valid, and hold every row of the paper's tables."""
 
+import math
 import re
 from pathlib import Path
 
@@ -47,8 +48,16 @@ def test_it_holds_every_row_of_the_papers_table(name):
 @pytest.mark.parametrize("name", [*CT, *MRI, "ablation"])
 def test_every_trained_row_has_the_same_budget(name):
     recipe = load_recipe(TABLES / f"{name}.yaml")
-    steps = {training_of(recipe, row, 0).steps for row in recipe.rows if row.train is not None}
-    assert steps == {recipe.budget.steps}
+    configs = [training_of(recipe, row, 0) for row in recipe.rows if row.train is not None]
+    if name == "ct_small":  # whole volumes take as many voxels in fewer steps
+        voxels = {c.steps * c.batch * math.prod(sides(c.patch_shape)) for c in configs}
+        assert voxels == {recipe.budget.steps * 2 * 32**3}
+    else:
+        assert {c.steps for c in configs} == {recipe.budget.steps}
+
+
+def sides(patch_shape):
+    return (patch_shape,) * 3 if isinstance(patch_shape, int) else patch_shape
 
 
 def test_the_ablation_crosses_partitioning_and_approximation():

@@ -151,7 +151,7 @@ def test_bad_arguments_leave_nothing_behind(tmp_path, cone_spec, change, message
 
 def test_a_bad_volume_is_named_and_nothing_is_left(tmp_path, cone_spec, volume_path):
     np.save(tmp_path / "flat.npy", np.ones((4, 4, 4)))
-    with pytest.raises(InputError, match=r"flat.npy: value_range must ascend"):
+    with pytest.raises(InputError, match=r"flat.npy: value_range must be finite and ascend"):
         simulate({"c": cone_spec}, [volume_path, tmp_path / "flat.npy"], tmp_path / "d.zarr")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["flat.npy", "thing.npz"]
 

@@ -93,7 +93,7 @@ def test_the_ball_is_where_it_is(tmp_path, ball, choice):
     assert max(worst for _, worst in summary.mismatches.values()) < 0.1 * coarse
     store = DataStore.open(tmp_path / "d.zarr")
     sample = store.samples[0]
-    for array, tolerance in (("reference", 0.005), ("initial_estimate", 0.01)):
+    for array, tolerance in (("reference", 0.005), ("initial_estimate", 0.015)):
         volume = store.read(sample.id, array).astype(np.float64)
         places = [
             (np.arange(n) - (n - 1) / 2) * 0.1 * choice.volume_bin for n in volume.shape[::-1]

@@ -279,8 +279,8 @@ def test_the_estimate_of_nothing_is_zero(scan, tmp_path):
         assert store_estimate(None, scan.operator, y, work, 5, None) == (1.0, 0.0)
         assert not work.volume("initial_estimate")[:].any()
     with (
-        opened(tmp_path / "auto", {}, SHAPE, np.dtype(np.float32)) as work,
         pytest.raises(InputError, match="intensity_per_mm must be a positive number, got 0"),
+        opened(tmp_path / "auto", {}, SHAPE, np.dtype(np.float32)) as work,
     ):
         store_estimate(None, scan.operator, y, work, 5, "auto")
     assert not (tmp_path / "auto").exists()  # it would stand in the way of a number

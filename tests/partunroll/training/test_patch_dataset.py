@@ -92,7 +92,8 @@ def test_dataset_pickles_without_what_it_has_opened(problem):
     used = dataset(problem)
     expected = used[2]
     content = pickle.dumps(used)
-    assert len(content) == len(pickle.dumps(dataset(problem)))
+    # the factor file remembers the sizes of its arrays, and nothing remembers an array
+    assert len(content) < len(pickle.dumps(dataset(problem))) + 200
     assert same(pickle.loads(content)[2], expected)  # noqa: S301
 
 

@@ -26,6 +26,7 @@ def written_durably(path: Path) -> Iterator[Path]:
         yield partial
         _sync(partial)
         partial.replace(path)
+        partial.unlink(missing_ok=True)  # renaming one link of a file to another does nothing
     except BaseException:
         partial.unlink(missing_ok=True)  # it may be what fills the disk
         raise
