@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).with_name("killed_writer.py")
     ("name", "overwrite", "atomic"),
     [
         ("f.zarr", True, True),
-        ("f.zarr", True, False),
+        pytest.param("f.zarr", True, False, marks=pytest.mark.slow),
         pytest.param("f.zarr", False, True, marks=pytest.mark.slow),
         pytest.param("f.zip", False, True, marks=pytest.mark.slow),
         pytest.param("f.zip", True, False, marks=pytest.mark.slow),

@@ -83,7 +83,13 @@ def _files(path):
     return [file for file in path.rglob("*") if file.is_file()]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(place, marks=pytest.mark.slow) if place.endswith("/zarr.json") else place
+        for place in PLACES
+    ],
+)
 def test_every_flipped_bit_is_reported(path, place):
     file = path / place
     sound = file.read_bytes()

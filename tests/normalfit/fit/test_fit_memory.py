@@ -94,6 +94,7 @@ def bytes_of_cases(tmp_path_factory):
     return json.loads(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_fit_takes_at_most_what_it_says_and_not_far_less(case, bytes_of_cases):
     taken, said = bytes_of_cases[case]["taken"], bytes_of_cases[case]["said"]

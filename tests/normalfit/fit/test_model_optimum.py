@@ -134,14 +134,17 @@ CASES = [
     (scanner(), Model("diagonal-circulant", terms=2), True),
     (scanner(), Model("two-sided", terms=1), True),
     (scanner(), Model("two-sided", terms=1), False),
-    (random_operator(), Model("two-sided", terms=2), True),
+    pytest.param(random_operator(), Model("two-sided", terms=2), True, marks=pytest.mark.slow),
     (scanner(), Model("symmetric"), True),
     (scanner(), Model("symmetric", "periodic"), True),
     (turning_blur(), Model("local", windows=(1, 3)), True),
     (scanner(), Model("multicoil", terms=2), True),
     (random_operator(torch.complex128), Model("multicoil", "periodic", terms=1), True),
-    (random_operator(torch.complex128), Model("multicoil", "periodic", terms=2), True),
-]
+    pytest.param(
+        random_operator(torch.complex128), Model("multicoil", "periodic", terms=2), True,
+        marks=pytest.mark.slow,
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("N", "model", "self_adjoint"), CASES)

@@ -187,6 +187,7 @@ def test_complex_fits_run_on_the_gpu():
     assert result.report.grid_error.value < 0.5
 
 
+@pytest.mark.slow
 def test_the_weights_of_pipe_do_not_depend_on_threads():
     """They are part of a fingerprint: the same for every process and number of threads."""
     code = (

@@ -12,7 +12,7 @@ import pytest
 from partunroll.reconstruction.reconstruction_file import open_reconstruction
 
 DRIVER = Path(__file__).with_name("reconstruction_drill.py")
-SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))]
+SEEDS = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(20)]  # a minute each
 VOLUMES = ("reconstruction", "stage1", "initial_estimate")
 
 

@@ -78,6 +78,7 @@ def _content(store):
     return files | {"header": header}
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_in_volumes(drill):
     assert drill["volumes"]["fdk"] < 4
     assert drill["volumes"]["least-squares"] < 8 + 3  # measurements of inpainting are a volume too
