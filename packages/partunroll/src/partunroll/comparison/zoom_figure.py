@@ -167,7 +167,7 @@ def _bar(
     )
     bar.ax.tick_params(labelsize=6, width=0.4, length=2, pad=1)
     bar.outline.set_linewidth(0.4)
-    figure.text(left - 0.03, bottom + height / 2, label, fontsize=7, ha="right", va="center")
+    figure.text(left - 0.05, bottom + height / 2, label, fontsize=7, ha="right", va="center")
 
 
 def _frame(corner: tuple[float, float], side: int) -> Rectangle:
