@@ -245,5 +245,7 @@ def test_a_batch_of_nothing_is_refused_before_anything_is_computed(
 ):
     monkeypatch.setattr("partunroll.reconstruction.reconstruction_job.load_scan", stopped)
     output = tmp_path / "r.zarr"
-    assert "--batch" in refused(*reconstruct_arguments(output), "--batch", "0")
+    said = refused(*reconstruct_arguments(output), "--batch", "0")
+    assert "'--batch'" in said
+    assert "greater than or equal to 1" in said
     assert not work_path(output).exists()
