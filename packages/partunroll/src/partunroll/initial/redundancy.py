@@ -7,6 +7,9 @@ weights of both must sum to one.
 - A full circle: ½ each.
 - A full circle whose detector reaches less far on one side than the object (a displaced
   detector): rays within the short side share smoothly, those beyond it count once (Wang 2002).
+  Errors that opposite views cancel in a full circle then stay, of the cone's angle and of rows
+  that are turned in the detector: 0.1 and 0.14 voxels for a ball 2° above the orbit's plane,
+  with rows turned by 1.7°, against 0.02.
 - An arc of at least 180° and the fan's angle (a short scan): Parker's weights (Parker 1982), for
   longer arcs with Silver's wider fan (Silver 2000).
 """

@@ -13,16 +13,16 @@ that is killed loses what it had not yet told, and nothing has to be deleted by 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from partunroll.errors import InputError, MismatchError, NotFiniteError
+from partunroll.file_lock import lock
 from partunroll.ranks import ALONE, Ranks
 from partunroll.store.stored_volume import StoredVolume
 
@@ -180,7 +180,7 @@ def opened(
                 msg = f"{path} must be free for a work folder, got a file; choose another output"
                 raise InputError(msg)
             path.mkdir(exist_ok=True)
-            _take(held.enter_context((path / "lock").open("w")), path)
+            _take(held.enter_context((path / "lock").open("wb")), path)
             return _journal(path, dict(identity))
 
         # told, not read by each: the first process may have finished more by the time they read
@@ -234,9 +234,7 @@ def _read(place: Path) -> dict[str, Any]:
     return dict(journal)
 
 
-def _take(lock: Any, path: Path) -> None:  # noqa: ANN401 - a file
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+def _take(file: IO[bytes], path: Path) -> None:
+    if not lock(file):
         msg = f"{path} must be free, got one in which another process works; wait for it"
-        raise InputError(msg) from error
+        raise InputError(msg)
