@@ -15,8 +15,9 @@ the measured points by relative least squares.
 
 Every measurement is made in a process of its own, forked after the imports, after the same call
 on a tiny volume: the growth of the resident peak over what is held then (on a GPU that of torch's
-allocator), with every array mapped on its own, so that what is freed is given back. Data and
-factors are made, with 17 lags: factors of all lags have a kernel of eight volumes a term.
+allocator), with every array mapped on its own, so that what is freed is given back, and without
+huge pages, of which a part that is written counts whole. Data and factors are made, with 17 lags:
+factors of all lags have a kernel of eight volumes a term.
 """
 
 from __future__ import annotations
