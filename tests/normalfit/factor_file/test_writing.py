@@ -12,7 +12,7 @@ from normalfit import exchange
 from normalfit.errors import FactorFileError, InputError, MismatchError
 from normalfit.factor_file import load_factors, save_factors, writer
 from normalfit.factor_file.arrays import write_array
-from normalfit.written_beside import check_output, written_beside
+from normalfit.written_beside import check_output, remove_leftovers, written_beside
 
 
 @pytest.fixture
@@ -180,3 +180,17 @@ def test_long_names_are_written_and_replaced(tmp_path, name):
 def test_a_name_that_is_too_long_is_refused_before_anything_is_computed(tmp_path, name):
     with pytest.raises(InputError, match="must have at most 255 bytes"):
         check_output(tmp_path / name)
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    target = tmp_path / "data.zarr"
+    for name, inside in (("a", ["data.zarr"]), ("b", []), ("c", ["other.zarr"])):
+        folder = tmp_path / f".normalfit-{name}.partial"
+        for path in (folder, *(folder / part for part in inside)):
+            path.mkdir()
+    (tmp_path / ".normalfit-d.partial").write_text("a file")
+    remove_leftovers(target)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".normalfit-c.partial",
+        ".normalfit-d.partial",
+    }

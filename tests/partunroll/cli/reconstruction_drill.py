@@ -2,8 +2,9 @@
 
 A process that has imported everything and computed nothing; for every line of JSON on its stdin
 it forks as many ranks as torchrun would start, and answers by a line: their exit codes and how
-many events the first of them has met. An event is a call of something that computes, writes or
-waits; a victim is killed by SIGKILL some milliseconds after one, wherever it then is.
+many events each of them has met. An event is a call of something that computes, writes or waits;
+a victim is killed by SIGKILL some milliseconds after one, wherever it then is, at its exit at
+the latest.
 """
 
 import json
@@ -52,12 +53,12 @@ def run(job, rank, port, report):
     if job["on_disk"]:
         plan = MemoryPlan(on_disk=True, planes=24, slab_bytes=2**27)
         setattr(reconstruction_job, "plan_memory", lambda *_, **__: plan)  # noqa: B010 - untyped
-    seen = 0
+    seen, moment = 0, job["kill_at"][rank]
 
     def on_event():
         nonlocal seen
         seen += 1
-        if seen == job["kill_at"] and rank in job["victims"]:
+        if seen == moment:
             threading.Thread(target=die_in, args=(job["delay"],)).start()
 
     for owner, name in WATCHED:
@@ -71,6 +72,8 @@ def run(job, rank, port, report):
         main()
     finally:
         os.write(report, f"{seen}\n".encode())
+        if moment is not None and seen >= moment:
+            time.sleep(60)  # death is on its way
 
 
 def die_in(seconds):
@@ -94,10 +97,10 @@ def answer(job):
         children.append(child)
         os.close(pipes[-1][1])
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    events = os.read(pipes[0][0], 32).decode()
+    events = [int(os.read(readable, 32).decode() or 0) for readable, _ in pipes]
     for readable, _ in pipes:
         os.close(readable)
-    return {"codes": codes, "events": int(events or 0)}
+    return {"codes": codes, "events": events}
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def driver():
         assert answers
 
         def run(**job):
-            whole = {"kill_at": None, "victims": [], "delay": 0} | job
+            whole = {"kill_at": [None] * job["ranks"], "delay": 0} | job
             print(json.dumps(whole), file=jobs, flush=True)
             return json.loads(answers.readline())
 
@@ -40,7 +40,7 @@ def driver():
 def undisturbed(driver, project, tmp_path_factory):
     """Return a function that gives arguments, the output of a whole run, and its events."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    kept: dict[tuple[bool, int], tuple[Path, int]] = {}
+    kept: dict[tuple[bool, int], tuple[Path, list[int]]] = {}
 
     def run(**way):
         key = (way["on_disk"], way["ranks"])
@@ -85,9 +85,11 @@ def test_after_a_kill_the_volumes_are_those_of_an_undisturbed_run(
     output, log = tmp_path / "recon.zarr", tmp_path / "log"
     common = {"arguments": arguments(project, output, **way), "log": str(log), **way}
     for kill in range(2):
-        victims = rng.choice([[0], [way["ranks"] - 1], [0, 1]])
-        moment = {"kill_at": rng.randrange(1, events + 1), "delay": rng.random() * 0.02}
-        ended = driver(**common, victims=victims, **moment)
+        victims, part = rng.choice([[0], [way["ranks"] - 1], [0, 1]]), rng.random()
+        moments = [
+            1 + int(part * met) if rank in victims else None for rank, met in enumerate(events)
+        ]
+        ended = driver(**common, kill_at=moments, delay=rng.random() * 0.02)
         if kill == 0:
             assert -9 in ended["codes"], log.read_text()
         assert set(ended["codes"]) <= {-9, 2, 0}, log.read_text()

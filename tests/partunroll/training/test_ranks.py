@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -31,7 +30,7 @@ RUN_FILES = {"best.pt", "config.yaml", "last.pt", "log.jsonl", "provenance.json"
 
 # a run of two processes by the library, stopped, and gone on with by the command
 SCRIPT = """
-import runpy, sys
+import os, runpy, shutil, sys
 from pathlib import Path
 from partunroll.configuration.train_config import load_config
 from partunroll.training.patch_training import train
@@ -39,6 +38,8 @@ if __name__ == "__main__":
     config, data, output, *factors = sys.argv[1:]
     files = [Path(path) for path in factors]
     train(load_config(Path(config)), files, Path(data), Path(output), stop_after=2)
+    if os.environ["RANK"] == "0":
+        shutil.copytree(output, output + "-stopped")
     sys.argv = ["partunroll", "train", "--factors", *factors, "--data", data, "-o", output]
     sys.argv.append("--resume")
     runpy.run_module("partunroll", run_name="__main__")
@@ -194,5 +195,26 @@ def test_two_processes_train_as_one_and_one_goes_on_where_they_stopped(problem, 
     for name, weight in one.weights.items():
         torch.testing.assert_close(two.weights[name], weight, rtol=1e-3, atol=1e-4)
     # what two processes saved, one resumes
-    shutil.copytree(run, folder / "copy")
-    assert problem.run(folder / "copy", resume=True, **VALUES).step == STEPS
+    stopped = folder / "run-stopped"
+    assert len(losses(stopped)) == 2
+    assert problem.run(stopped, resume=True, **VALUES).step == STEPS
+    assert losses(stopped) == pytest.approx(losses(alone.output), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_what_one_process_saved_two_resume(problem, alone, tmp_path):
+    run = tmp_path / "run"
+    problem.run(run, stop_after=2, **VALUES)
+    assert len(losses(run)) == 2
+    factors = [part for path in problem.factors for part in ("--factors", path)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "partunroll", "train", *factors]
+    command += ["--data", problem.data, "-o", run, "--resume"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run(list(map(str, command)), env=environment, **pipes)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert "by 2 processes" in done.stdout
+    assert losses(run) == pytest.approx(losses(alone.output), rel=1e-4)
+    assert losses(run)[:2] == losses(alone.output)[:2]
+    assert losses(run)[2:] != losses(alone.output)[2:]  # they did divide the batch

@@ -15,6 +15,7 @@ from normalfit.exchange import put_in_place, recover
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_PREFIX, _SUFFIX = ".normalfit-", ".partial"
 _MAX_NAME_BYTES = 255  # of a file or a folder, on the file systems in use
 
 
@@ -83,8 +84,8 @@ def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[P
     """Yield a path beside `target` to write a file or a folder to; rename it at the end.
 
     When the block fails, nothing is left and `target` is as it was. A process that is killed
-    leaves a folder ``.normalfit-….partial`` behind, which blocks nobody, and with `overwrite`
-    the old target or the new one, whole.
+    leaves a folder ``.normalfit-….partial`` behind, which blocks nobody and `remove_leftovers`
+    removes, and with `overwrite` the old target or the new one, whole.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[P
     """
     target = Path(target)
     check_output(target, overwrite=overwrite)
-    folder = tempfile.mkdtemp(".partial", ".normalfit-", target.absolute().parent)
+    folder = tempfile.mkdtemp(_SUFFIX, _PREFIX, target.absolute().parent)
     fresh = Path(folder) / target.name  # the folder's name is short, whatever the target's
     try:
         yield fresh
@@ -110,3 +111,11 @@ def written_beside(target: str | Path, *, overwrite: bool = False) -> Iterator[P
         msg = f"{error.strerror}; the result is {fresh}"
         raise OSError(error.errno, msg, str(target)) from error
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(target: str | Path) -> None:
+    """Remove what killed writers of `target` left beside it; nobody else may be writing it."""
+    target = Path(target).absolute()
+    for folder in target.parent.glob(f"{_PREFIX}*{_SUFFIX}"):
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= {target.name}:
+            shutil.rmtree(folder, ignore_errors=True)

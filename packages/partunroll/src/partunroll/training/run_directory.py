@@ -10,7 +10,7 @@ import yaml
 
 from normalfit.devices import resolve_device
 from normalfit.errors import NormalfitError
-from normalfit.written_beside import written_beside
+from normalfit.written_beside import remove_leftovers, written_beside
 from partunroll.configuration.config_match import check_same_config
 from partunroll.configuration.train_config import TrainConfig, load_config
 from partunroll.durable_file import remove_partial_files
@@ -171,6 +171,7 @@ def open_run(
         check_same_config(was, resolved, output)
     if saved is not None and hold is not None:
         remove_partial_files(output)
+        remove_leftovers(output / MADE_DATA)
     if not (output / _LAST).exists():
         check_prior_weights(resolved.network.prior)
     if saved is None:
