@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from partunroll.errors import InputError
 from partunroll.network.checkpoint import is_checkpoint
 from partunroll.network.exported_model import load_trained
 from partunroll.network.prior import DRUNetPrior
+from partunroll.network.state_dict_file import read_state_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ def load_denoiser(
         network = _trained(path, slice_axis)
         channels = network.prior.channels
     else:
-        weights = _state_dict(path)
+        weights = read_state_dict(path, "denoiser", "deepinv's DRUNet or RAM")
         if OWN_WEIGHT in weights:
             return RAMDenoiser(weights, path, slice_axis or 0).to(device).eval()
         network = _drunet(weights, path, slice_axis)
@@ -130,19 +130,3 @@ def _part_by_part(network: nn.Module) -> Denoise:
         return torch.complex(network(x.real, levels), network(x.imag, levels))
 
     return denoise
-
-
-def _state_dict(path: Path) -> dict[str, Any]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about other programs' pickles
-            document: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a damaged file raises anything
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
-        msg = f"denoiser must be a file of weights, got {path}: {reason}"
-        raise InputError(msg) from error
-    document = document.get("state_dict", document) if isinstance(document, dict) else None
-    if not document or not all(isinstance(value, torch.Tensor) for value in document.values()):
-        msg = f"denoiser must be a state dict of deepinv's DRUNet or RAM, got {path}"
-        raise InputError(msg)
-    return document

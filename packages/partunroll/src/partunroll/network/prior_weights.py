@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torch import nn
 from partunroll.errors import InputError
 from partunroll.network.checkpoint import is_checkpoint, load_checkpoint
 from partunroll.network.prior import DRUNetPrior
+from partunroll.network.state_dict_file import read_state_dict
 from partunroll.network.weight_inflation import inflate
 
 if TYPE_CHECKING:
@@ -79,20 +79,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
             if name.startswith(_PREFIX)
         }
         return weights, checkpoint.network.prior.residual
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about other programs' pickles
-            document: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a damaged file raises anything
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
-        msg = f"network.prior.weights must be a file of weights, got {path}: {reason}"
-        raise InputError(msg) from error
-    document = document.get("state_dict", document) if isinstance(document, dict) else None
-    tensors = [isinstance(value, torch.Tensor) for value in (document or {}).values()]
-    if not tensors or not all(tensors):
-        msg = f"network.prior.weights must be a state dict of deepinv's DRUNet, got {path}"
-        raise InputError(msg)
-    return document, False
+    return read_state_dict(path, "network.prior.weights", "deepinv's DRUNet"), False
 
 
 def _inflated(weights: Mapping[str, torch.Tensor], drunet: nn.Module) -> dict[str, torch.Tensor]:
