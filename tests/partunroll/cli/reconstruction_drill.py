@@ -37,6 +37,8 @@ WATCHED = (
     (reconstruction_file, "put_in_place"),
 )  # fmt: skip
 
+GRACE = 5  # seconds in which a process may find out by itself that another is dead
+
 
 def watch(owner, name, on_event):
     function = getattr(owner, name)
@@ -81,6 +83,27 @@ def die_in(seconds):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def ended(children):
+    """Return exit codes; where one fails the others are ended after a while, as by torchrun.
+
+    One that sends to a dead one may wait for good (gloo).
+    """
+    codes: list[int | None] = [None] * len(children)
+    deadline: float | None = None
+    while None in codes:
+        for i, child in enumerate(children):
+            if codes[i] is None and (found := os.waitpid(child, os.WNOHANG))[0]:
+                codes[i] = os.waitstatus_to_exitcode(found[1])
+        if deadline is None and any(codes):
+            deadline = time.monotonic() + GRACE
+        if deadline is not None and time.monotonic() > deadline:
+            for child in (c for c, code in zip(children, codes, strict=True) if code is None):
+                os.kill(child, signal.SIGTERM)
+            deadline += GRACE
+        time.sleep(0.01)
+    return codes
+
+
 def answer(job):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -96,7 +119,7 @@ def answer(job):
                 run(job, rank, port, pipes[-1][1])
         children.append(child)
         os.close(pipes[-1][1])
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    codes = ended(children)
     events = [int(os.read(readable, 32).decode() or 0) for readable, _ in pipes]
     for readable, _ in pipes:
         os.close(readable)
