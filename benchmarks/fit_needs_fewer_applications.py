@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 import torch
+from fit_problems import Problem, problems
 from measurement import RESULTS, Claim, conclude, write_json
 
 from normalfit.adam import AdamOptions, fit_adam
@@ -51,20 +52,6 @@ GUIDE = 8
 
 
 @dataclass(frozen=True)
-class Problem:
-    """An operator, and how long Adam runs."""
-
-    name: str
-    document: dict[str, Any]
-    steps: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels per axis."""
-        return tuple(self.document["volume_shape"])
-
-
-@dataclass(frozen=True)
 class Run:
     """One fit: its error on probes that it has not seen, and what it took."""
 
@@ -75,32 +62,6 @@ class Run:
     error: dict[str, Any]
     history: list[tuple[int, float]]  # applications and error on the guiding probes
     seconds: float
-
-
-def problems(*, quick: bool) -> list[Problem]:
-    """Return the three operators; small ones and a tenth of the steps if `quick`."""
-    square, cube, steps = (32, 12, 400) if quick else (128, 48, 4000)
-    return [
-        Problem(f"fan beam {square}²", _orbit((1, square, square), (1, 2 * square), 60), steps),
-        Problem(f"cone beam {cube}³", _orbit((cube,) * 3, (3 * cube // 2,) * 2, 60), steps),
-        Problem(
-            f"parallel beam {square}²",
-            {
-                "kind": "parallel_beam", "volume_shape": [square] * 2, "voxel_mm": 1.0,
-                "num_columns": 3 * square // 2, "pixel_mm": 1.0, "num_views": 40,
-            },
-            steps,
-        ),
-    ]  # fmt: skip
-
-
-def _orbit(shape: tuple[int, ...], detector: tuple[int, int], views: int) -> dict[str, Any]:
-    n = shape[-1]
-    return {
-        "kind": "cone_beam", "volume_shape": list(shape), "voxel_mm": 1.0,
-        "detector_shape": list(detector), "pixel_mm": 1.5, "source_origin_mm": 4.0 * n,
-        "origin_detector_mm": 2.0 * n, "num_views": views,
-    }  # fmt: skip
 
 
 class StoredResponses:

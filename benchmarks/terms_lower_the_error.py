@@ -19,7 +19,6 @@ D C.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,14 +28,11 @@ import torch
 from dense_optima import DenseOperator, periodic_optimum, tied_optima
 from measurement import RESULTS, Claim, conclude, write_json
 from mri_operators import cartesian_mri, radial_mri
+from unseen_errors import UnseenErrors
 
 from normalfit.ellipsoids import ellipsoids
 from normalfit.fitting import fit
 from normalfit.model import Model
-from normalfit.probe_set_error import probe_set_error
-from normalfit.probes import ProbeSet, collect_responses, generator
-from normalfit.random_patch import random_patch
-from normalfit.restriction import restrict
 from normalfit.specs import spec_from_document
 from partunroll.volumes.array_file import read_array
 from partunroll.volumes.resampling import resample, scale_to_unit
@@ -46,7 +42,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 if TYPE_CHECKING:
-    from normalfit.grid import Grid, Patch
+    from normalfit.grid import Grid
     from normalfit.linear_operator import LinearOperator
 
 PAPER = Model("diagonal-circulant", "periodic", terms=1)
@@ -81,56 +77,6 @@ def parallel_beam(size: int) -> LinearOperator:
         "num_columns": size + size // 2, "pixel_mm": 1.0, "angle_range_deg": 180.0,
     }  # fmt: skip
     return spec_from_document(document, {}).build()
-
-
-class Errors:
-    """The errors of any approximation of one operator, on things no fit has seen."""
-
-    def __init__(self, operator: LinearOperator, objects: torch.Tensor | None) -> None:
-        self._operator = operator
-        shape = operator.domain.shape
-        self._dtype = torch.complex64 if operator.is_complex else torch.float32
-        self._grid = collect_responses(
-            operator.normal, shape, 16, seed=1, stream="evaluation", dtype=self._dtype
-        )
-        smooth = torch.stack([_smoothed(w, shape) for w in self._grid.probes])
-        self._smooth = ProbeSet(smooth, [operator.normal(x) for x in smooth])
-        self._objects = None
-        if objects is not None:
-            self._objects = ProbeSet(objects, [operator.normal(x) for x in objects])
-
-    def of(self, factors: Any) -> dict[str, float]:
-        """Return the errors by what they are measured on."""
-        errors = {
-            "grid": probe_set_error(self._grid, factors).value,
-            "patch n/2": self._on_patches(factors, 2),
-            "patch n/4": self._on_patches(factors, 4),
-            "smooth": probe_set_error(self._smooth, factors).value,
-        }
-        if self._objects is not None:
-            errors["objects"] = probe_set_error(self._objects, factors).value
-        return errors
-
-    def _on_patches(self, factors: Any, parts: int) -> float:
-        shape = self._operator.domain.shape
-        side = tuple(max(2, n // parts) for n in shape)
-        error = total = 0.0
-        for index in range(16):
-            patch: Patch = random_patch(shape, side, generator(1, "patch places", index))
-            w = patch.extract(self._grid.probes[index]).contiguous()
-            exact = self._operator.restricted(patch).normal(w)
-            error += float((restrict(factors, patch)(w) - exact).abs().square().sum())
-            total += float(exact.abs().square().sum())
-        return math.sqrt(error / total)
-
-
-def _smoothed(w: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Smooth by a Gaussian of two voxels standard deviation along every axis."""
-    for axis, n in enumerate(shape):
-        position = torch.arange(n, dtype=torch.float32)
-        weight = torch.exp(-((position[:, None] - position) ** 2) / 8).to(w.dtype)
-        w = torch.movedim(torch.tensordot(weight, w, dims=([1], [axis])), 0, axis)
-    return w
 
 
 def made_objects(shape: tuple[int, ...]) -> torch.Tensor:
@@ -171,7 +117,7 @@ def probed_part(
     objects: torch.Tensor | None,
 ) -> list[dict[str, Any]]:
     """Return the errors of fits of every model from several numbers of probes."""
-    measured, rows = Errors(operator, objects), []
+    measured, rows = UnseenErrors(operator, objects), []
     for model_name, model in models.items():
         for count in counts:
             result = fit(operator, model=model, probes=count, evaluation=2)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
+pytest.register_assert_rewrite("tests.normalfit.specs.refusals")  # its assertions show values
+
 ORBIT_ROWS = np.array(
     [
         [0.0, -20.0, 0.5, 0.0, 20.0, 0.0, 2.0, 0.1, 0.0, 0.0, 0.0, 2.0],

@@ -1,20 +1,14 @@
 """The commands: what they write and print."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import zarr
 
-from normalfit.specs import load_spec
 from partunroll.cli.list_options import repeat_list_options
-from partunroll.errors import InputError
-from partunroll.network.checkpoint import load_checkpoint, save_checkpoint
 from partunroll.reconstruction.reconstruction_file import open_reconstruction
 from partunroll.store.data_store import DataStore
-
-SHAPE = (24, 20)
 
 
 def test_list_options_are_repeated():
@@ -39,62 +33,6 @@ def test_simulate_takes_several_volumes_and_operators(project, cli, tmp_path):
     assert [s.split for s in store.samples].count("validation") == 2
     assert json.loads((tmp_path / "summary.json").read_text())["splits"]["train"] == 4
     assert "inverse crime" in out  # a deconvolution has no finer grid
-
-
-def test_reconstruct_writes_volumes_and_how_they_came_about(
-    project, reconstruct_arguments, cli, tmp_path
-):
-    output = tmp_path / "recon.zarr"
-    arguments = reconstruct_arguments(output, json=tmp_path / "recon.json")
-    code, out, err = cli(*arguments, "--patch", 16, 12)
-    assert (code, err) == (0, "")
-    assert "residual" in out
-    file = open_reconstruction(output)
-    for name in ("reconstruction", "stage1", "initial_estimate"):
-        assert file.read(name).shape == SHAPE
-    facts = json.loads((tmp_path / "recon.json").read_text())
-    assert facts["settings"]["patch_shape"] == [16, 12]
-    assert facts["settings"]["stages"] == 2
-    assert facts["command"].startswith("partunroll reconstruct")
-    assert facts["fingerprint"] == load_spec(project / "op.yaml").fingerprint
-    assert len(facts["iterations"]) == 2
-    store = DataStore.open(project / "data.zarr")
-    np.testing.assert_array_equal(
-        file.read("initial_estimate"), store.read("a", "initial_estimate")
-    )
-
-
-def test_reconstruct_by_exact_operators_needs_no_factors(reconstruct_arguments, cli, tmp_path):
-    by_factors, exact = tmp_path / "by_factors.zarr", tmp_path / "exact.zarr"
-    assert cli(*reconstruct_arguments(by_factors))[0] == 0
-    arguments = [a for a in reconstruct_arguments(exact) if "factors" not in a]
-    assert cli(*arguments, "--patch-normal", "exact")[0] == 0
-    assert open_reconstruction(exact).facts.factors is None
-    np.testing.assert_allclose(
-        open_reconstruction(exact).read("reconstruction"),
-        open_reconstruction(by_factors).read("reconstruction"),
-        atol=1e-4,
-    )
-
-
-def test_measurements_in_another_unit_give_the_volume_in_that_unit(
-    project, reconstruct_arguments, cli, tmp_path
-):
-    measured = tmp_path / "y.npy"
-    np.save(measured, 50 * DataStore.open(project / "data.zarr").read("a", "measurements"))
-    scaled, plain = tmp_path / "scaled.zarr", tmp_path / "plain.zarr"
-    arguments = reconstruct_arguments(scaled, measurements=measured)
-    assert cli(*arguments, "--intensity-per-mm", 50)[0] == 0
-    assert cli(*reconstruct_arguments(plain))[0] == 0
-    np.testing.assert_allclose(
-        open_reconstruction(scaled).read("reconstruction"),
-        50 * open_reconstruction(plain).read("reconstruction"),
-        rtol=1e-3,
-        atol=1e-2,
-    )
-    code, out, _ = cli(*reconstruct_arguments(tmp_path / "x.zarr", measurements=measured))
-    assert code == 0
-    assert "another unit" in out
 
 
 def test_evaluate_compares_every_volume(project, reconstruct_arguments, cli, tmp_path):
@@ -129,61 +67,6 @@ def test_initial_makes_an_estimate_that_reconstruct_takes(
     assert cli(*reconstruct_arguments(output, initial=tmp_path / "x0.zarr"))[0] == 0
     x0 = open_reconstruction(output).read("initial_estimate")
     np.testing.assert_array_equal(x0, zarr.open_array(tmp_path / "x0.zarr", mode="r")[...])
-
-
-def test_reconstruct_makes_the_initial_estimate_as_in_training(
-    reconstruct_arguments, project, cli, tmp_path
-):
-    checkpoint = load_checkpoint(project / "best.pt")
-    as_fdk = replace(checkpoint.operators[0], initial_method="fdk", initial_window="ramp")
-    save_checkpoint(tmp_path / "fdk.pt", replace(checkpoint, operators=(as_fdk,)))
-    arguments = reconstruct_arguments(tmp_path / "recon.zarr", checkpoint=tmp_path / "fdk.pt")
-    code, _, error = cli(*arguments)
-    assert code == 2
-    assert "method fdk must be used with a cone or parallel beam" in error
-    assert cli(*arguments, "--method", "least-squares")[0] == 0  # an option still wins
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ((), ("fdk", "ramp")),
-        (("--window", "cosine"), ("fdk", "cosine")),
-        (("--method", "auto"), ("auto", "ramp")),
-    ],
-    ids=str,
-)
-def test_reconstruct_takes_method_and_window_of_the_training_unless_given(
-    reconstruct_arguments, project, cli, tmp_path, monkeypatch, options, expected
-):
-    checkpoint = load_checkpoint(project / "best.pt")
-    as_fdk = replace(checkpoint.operators[0], initial_method="fdk", initial_window="ramp")
-    save_checkpoint(tmp_path / "fdk.pt", replace(checkpoint, operators=(as_fdk,)))
-
-    def stop(*arguments, method, window, **others):
-        msg = f"scan asked for {method}, {window}"
-        raise InputError(msg)
-
-    monkeypatch.setattr("partunroll.reconstruction.reconstruction_job.load_scan", stop)
-    arguments = reconstruct_arguments(tmp_path / "recon.zarr", checkpoint=tmp_path / "fdk.pt")
-    _, _, error = cli(*arguments, *options)
-    assert error == f"error: scan asked for {expected[0]}, {expected[1]}\n"
-
-
-def test_reconstruct_applies_to_patches_what_training_did(
-    reconstruct_arguments, project, cli, tmp_path
-):
-    checkpoint = replace(load_checkpoint(project / "best.pt"), normal="exact")
-    save_checkpoint(tmp_path / "exact.pt", checkpoint)
-    replaced = {"checkpoint": tmp_path / "exact.pt"}
-    for name, options in (("default", ()), ("factors", ("--patch-normal", "factors"))):
-        output = tmp_path / f"{name}.zarr"
-        assert cli(*reconstruct_arguments(output, **replaced), *options)[0] == 0
-    settings = [
-        open_reconstruction(tmp_path / f"{name}.zarr").facts.settings["patch_normal"]
-        for name in ("default", "factors")
-    ]
-    assert settings == ["restricted", "factors"]  # exact is its old name
 
 
 def test_line_integrals_corrects_counts(cli, tmp_path):
@@ -244,27 +127,6 @@ def test_train_and_resume_give_a_checkpoint_that_reconstructs(
     assert cli("train", *files)[0] == 2  # it exists
     output = tmp_path / "recon.zarr"
     assert cli(*reconstruct_arguments(output, checkpoint=run / "best.pt"))[0] == 0
-
-
-def test_exported_model_reconstructs_what_its_checkpoint_does_bit_for_bit(
-    project, reconstruct_arguments, cli, refused, tmp_path
-):
-    model, figures = tmp_path / "model", tmp_path / "model.json"
-    code, out, err = cli("export", project / "best.pt", "-o", model, "--json", figures)
-    assert (code, err) == (0, "")
-    assert "parameters" in out
-    assert "model must" in refused(
-        *reconstruct_arguments(tmp_path / "none.zarr", checkpoint=project)
-    )
-    assert "must not exist" in refused("export", project / "best.pt", "-o", model)
-    volumes, facts = [], []
-    for name, checkpoint in (("by_checkpoint", project / "best.pt"), ("by_model", model)):
-        output = tmp_path / f"{name}.zarr"
-        assert cli(*reconstruct_arguments(output, checkpoint=checkpoint))[0] == 0
-        volumes.append(open_reconstruction(output).read("reconstruction"))
-        facts.append(open_reconstruction(output).facts.checkpoint)
-    np.testing.assert_array_equal(*volumes)
-    assert facts[1]["sha256"] == json.loads(figures.read_text())["sha256"]
 
 
 def test_plan_says_what_a_training_takes_and_leaves_nothing(project, cli, tmp_path):

@@ -5,6 +5,8 @@ import pytest
 
 from normalfit.specs import spec_from_document
 
+pytest.register_assert_rewrite("tests.partunroll.data.ball")  # its assertions show their values
+
 
 @pytest.fixture(scope="session")
 def cone_spec():

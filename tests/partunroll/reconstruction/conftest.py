@@ -1,9 +1,10 @@
-"""A noiseless problem whose factors are exact, and the facts of a made-up reconstruction."""
+"""A noiseless problem whose factors are exact, a small scan, and the facts of a made-up file."""
 
 from typing import Any
 
 import pytest
 import torch
+from tests.partunroll.reconstruction.small_scan import SmallScan
 from torch import nn
 
 from normalfit.factors import Factors
@@ -13,6 +14,7 @@ from normalfit.linear_operator import FunctionOperator
 from partunroll.patches.patch_gradient import PatchProblem
 from partunroll.reconstruction.reconstruction_file import InitialFacts, ReconstructionFacts
 from partunroll.reconstruction.two_stages import reconstruct
+from partunroll.store import data_store_header
 
 SHAPE = (9, 10)
 STEP_SIZES = (0.7, 0.5, 0.9, 0.6, 0.8)
@@ -101,6 +103,13 @@ class Scene:
 @pytest.fixture
 def scene():
     return Scene()
+
+
+@pytest.fixture
+def scan(tmp_path, monkeypatch):
+    """A small scan whose volumes on disk have many chunks."""
+    monkeypatch.setattr(data_store_header, "VOLUME_CHUNK", 4)
+    return SmallScan(tmp_path)
 
 
 @pytest.fixture

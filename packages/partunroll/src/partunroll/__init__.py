@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from partunroll.network.checkpoint import Checkpoint, load_checkpoint
     from partunroll.reconstruction.evaluation import evaluate
     from partunroll.reconstruction.reconstruction_file import open_reconstruction
-    from partunroll.reconstruction.two_stages import Reconstruction, reconstruct
+    from partunroll.reconstruction.reconstruction_result import Reconstruction
+    from partunroll.reconstruction.two_stages import reconstruct
     from partunroll.store.data_store import DataStore
     from partunroll.training.patch_training import train
     from partunroll.volumes.image_metrics import Comparison
@@ -24,7 +25,7 @@ _MODULES = {
     "Checkpoint": "network.checkpoint",
     "Comparison": "volumes.image_metrics",
     "DataStore": "store.data_store",
-    "Reconstruction": "reconstruction.two_stages",
+    "Reconstruction": "reconstruction.reconstruction_result",
     "TrainConfig": "configuration.train_config",
     "evaluate": "reconstruction.evaluation",
     "load_checkpoint": "network.checkpoint",

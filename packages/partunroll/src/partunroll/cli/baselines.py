@@ -9,7 +9,13 @@ import typer
 
 from normalfit.command_line import print_result
 from normalfit.written_beside import check_outputs
-from partunroll.cli.options import DeviceOption, JsonOption, OperatorOption, OutputOption
+from partunroll.cli.options import (
+    DeviceOption,
+    JsonOption,
+    MeasurementsOption,
+    OperatorOption,
+    OutputOption,
+)
 
 # the kinds of partunroll.baselines.method, which is slow to import; a test compares the two
 Name = Literal["zero-filled", "cg", "tv", "fdk", "pnp-pgd", "dpir", "inr", "function"]
@@ -23,9 +29,7 @@ def baseline(
         ),
     ],
     operator: OperatorOption,
-    measurements: Annotated[
-        Path, typer.Option("--measurements", metavar="FILE", help="npy, npz, h5, cfl, zarr, ...")
-    ],
+    measurements: MeasurementsOption,
     output: OutputOption,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="YAML", help="The method's options.")

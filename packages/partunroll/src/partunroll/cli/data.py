@@ -13,6 +13,7 @@ from partunroll.cli.options import (
     BackendOption,
     DeviceOption,
     JsonOption,
+    MeasurementsOption,
     MethodOption,
     OperatorOption,
     OutputOption,
@@ -137,9 +138,7 @@ def line_integrals(
 
 def initial(
     operator: OperatorOption,
-    measurements: Annotated[
-        Path, typer.Option("--measurements", metavar="FILE", help="npy, npz, tif, zarr, ...")
-    ],
+    measurements: MeasurementsOption,
     output: OutputOption,
     method: MethodOption = "auto",
     iterations: Annotated[

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from normalfit.command_line import print_result
-from partunroll.cli.options import OutputOption
+from partunroll.cli.options import CalibrationOption, CoilMapMethod, OutputOption
 
 KspaceArgument = Annotated[
     str,
@@ -22,11 +22,9 @@ HybridOption = Annotated[
 def coil_maps(
     kspace: KspaceArgument,
     output: OutputOption,
-    calibration: Annotated[
-        int, typer.Option("--calibration", min=2, help="Side of the fully sampled centre.")
-    ] = 24,
+    calibration: CalibrationOption = 24,
     method: Annotated[
-        Literal["calibration", "espirit"],
+        CoilMapMethod,
         typer.Option("--method", help="Images of the centre, or ESPIRiT (sigpy)."),
     ] = "calibration",
     hybrid_axis: HybridOption = None,

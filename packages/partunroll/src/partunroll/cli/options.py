@@ -10,10 +10,22 @@ from typing import Annotated, Literal
 import typer
 
 Split = Literal["train", "validation", "test"]
+CoilMapMethod = Literal["calibration", "espirit"]
+_Method = Literal["auto", "fdk", "least-squares"]
+_DEVICE = typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
+_WINDOWS = "ramp|shepp-logan|cosine|hamming|hann"
 
 OperatorOption = Annotated[
     Path,
     typer.Option("--operator", metavar="YAML", help="The operator; see 'normalfit template'."),
+]
+MeasurementsOption = Annotated[
+    Path,
+    typer.Option(
+        "--measurements",
+        metavar="FILE",
+        help="npy, npz, h5, cfl, tif, zarr, or STORE/samples/ID/measurements.",
+    ),
 ]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="PATH", help="What to make; must not exist yet.")
@@ -29,15 +41,14 @@ JsonOption = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Also write the figures as JSON to a new file."),
 ]
-DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
-]
+DeviceOption = Annotated[str, _DEVICE]
+ConfiguredDeviceOption = Annotated[str | None, _DEVICE]  # None: as the configuration says
 BackendOption = Annotated[
     Literal["auto", "astra", "numba"] | None,
     typer.Option("--backend", help="Projector, instead of the one in the YAML."),
 ]
 MethodOption = Annotated[
-    Literal["auto", "fdk", "least-squares"],
+    _Method,
     typer.Option(
         "--method",
         help="How to make initial estimates: filtered backprojection (FDK, FBP) or least squares; "
@@ -45,14 +56,14 @@ MethodOption = Annotated[
     ),
 ]
 UsedMethodOption = Annotated[
-    Literal["auto", "fdk", "least-squares"] | None,
+    _Method | None,
     typer.Option("--method", help="How to make the initial estimate; default: as in training."),
 ]
 WindowOption = Annotated[
     str,
     typer.Option(
         "--window",
-        metavar="ramp|shepp-logan|cosine|hamming|hann",
+        metavar=_WINDOWS,
         help="Window of the ramp filter of initial estimates.",
     ),
 ]
@@ -60,8 +71,14 @@ UsedWindowOption = Annotated[
     str | None,
     typer.Option(
         "--window",
-        metavar="ramp|shepp-logan|cosine|hamming|hann",
+        metavar=_WINDOWS,
         help="Window of the ramp filter; default: as in training.",
+    ),
+]
+CalibrationOption = Annotated[
+    int,
+    typer.Option(
+        "--calibration", min=2, help="Side of the fully sampled centre that coil maps come from."
     ),
 ]
 MismatchOption = Annotated[

@@ -11,6 +11,8 @@ from normalfit.command_line import print_result
 from normalfit.written_beside import check_outputs
 from partunroll.cli.options import (
     BackendOption,
+    CalibrationOption,
+    CoilMapMethod,
     DeviceOption,
     IntensityOption,
     JsonOption,
@@ -188,12 +190,10 @@ def prepare_calgary(
     ] = 24,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the masks.")] = 0,
     coil_maps: Annotated[
-        Literal["calibration", "espirit"],
+        CoilMapMethod,
         typer.Option("--coil-maps", help="How they are estimated."),
     ] = "calibration",
-    calibration: Annotated[
-        int, typer.Option("--calibration", min=2, help="Side of the centre they come from.")
-    ] = 24,
+    calibration: CalibrationOption = 24,
     slices: Annotated[
         tuple[int, int] | None,
         typer.Option("--slices", metavar="FIRST LAST", help="Along x, without LAST."),

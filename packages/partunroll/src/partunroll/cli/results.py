@@ -13,6 +13,7 @@ from partunroll.cli.options import (
     BackendOption,
     DeviceOption,
     JsonOption,
+    MeasurementsOption,
     MismatchOption,
     OperatorOption,
     OutputOption,
@@ -34,14 +35,7 @@ def reconstruct(
         ),
     ],
     operator: OperatorOption,
-    measurements: Annotated[
-        Path,
-        typer.Option(
-            "--measurements",
-            metavar="FILE",
-            help="npy, npz, tif, zarr, or STORE/samples/ID/measurements.",
-        ),
-    ],
+    measurements: MeasurementsOption,
     output: OutputOption,
     factors: Annotated[
         Path | None,

@@ -10,7 +10,7 @@ import typer
 from normalfit.command_line import print_result, print_warning
 from normalfit.written_beside import check_outputs
 from partunroll.cli.one_voice import one_voice
-from partunroll.cli.options import JsonOption, MismatchOption
+from partunroll.cli.options import ConfiguredDeviceOption, JsonOption, MismatchOption
 
 
 def train(
@@ -34,9 +34,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run.")] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
-    ] = None,
+    device: ConfiguredDeviceOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run where it was last saved.")
     ] = False,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from normalfit.linear_operator import LinearOperator
     from partunroll.demo.demo_scans import Untrained
     from partunroll.demo.demo_settings import DemoSettings
-    from partunroll.reconstruction.two_stages import Reconstruction
+    from partunroll.reconstruction.reconstruction_result import Reconstruction
 
 NETWORKS = ("unrolled", "post_processing")
 
@@ -190,7 +190,9 @@ class _Chain:
         """Return the directory of a training run."""
         return self.output / "runs" / kind
 
-    def _reconstruct(self, kind: str, y: torch.Tensor, x0: torch.Tensor) -> Reconstruction:
+    def _reconstruct(
+        self, kind: str, y: torch.Tensor, x0: torch.Tensor
+    ) -> Reconstruction[torch.Tensor]:
         file = open_factors(self.factors)
         checkpoint = load_checkpoint(self.run(kind) / "best.pt")
         return reconstruct(

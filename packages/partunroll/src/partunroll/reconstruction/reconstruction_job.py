@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from partunroll.errors import InputError
 from partunroll.measurements.scan import Scan, load_measurements, load_scan
-from partunroll.network.exported_model import digest_of
 from partunroll.patches.blended_patches import batches, overlapping_windows
 from partunroll.reconstruction.memory_plan import MemoryPlan, begun_plan, load_code, plan_memory
-from partunroll.reconstruction.reconstruction_file import (
-    InitialFacts,
-    ReconstructionFacts,
-    open_reconstruction,
-    save_reconstruction,
-)
+from partunroll.reconstruction.reconstruction_facts import reconstruction_facts
+from partunroll.reconstruction.reconstruction_file import open_reconstruction, save_reconstruction
 from partunroll.reconstruction.reconstruction_identity import (
     digest_of_planes,
     digest_of_tensor,
@@ -42,10 +37,12 @@ if TYPE_CHECKING:
     from partunroll.network.networks import Network
     from partunroll.patches.windows import BlendWindows
     from partunroll.ranks import Ranks
-    from partunroll.reconstruction.reconstruction_file import ReconstructionFile
+    from partunroll.reconstruction.reconstruction_file import (
+        ReconstructionFacts,
+        ReconstructionFile,
+    )
     from partunroll.reconstruction.reconstruction_match import Matched
-    from partunroll.reconstruction.stored_reconstruction import StoredReconstruction
-    from partunroll.reconstruction.two_stages import Reconstruction
+    from partunroll.reconstruction.reconstruction_result import Reconstruction
     from partunroll.reconstruction.work_folder import WorkFolder
 
 OUTPUT = "output"
@@ -235,7 +232,7 @@ class ReconstructionJob:
         self,
         work: WorkFolder,
         scan: Scan | StoredScan,
-        result: Reconstruction | StoredReconstruction,
+        result: Reconstruction[Any],
         *,
         on_disk: bool,
     ) -> ReconstructionFile:
@@ -261,40 +258,26 @@ class ReconstructionJob:
     def _facts(
         self,
         scan: Scan | StoredScan,
-        result: Reconstruction | StoredReconstruction,
+        result: Reconstruction[Any],
         ranks: Ranks,
         *,
         on_disk: bool,
     ) -> ReconstructionFacts:
-        path = self.checkpoint_path
-        checkpoint = {"path": str(path), "sha256": digest_of(path), "step": self.checkpoint.step}
-        return ReconstructionFacts(
-            command=self.command,
-            operator=self.spec.document(),
-            fingerprint=self.spec.fingerprint,
-            norm=self.matched.norm,
-            checkpoint=checkpoint,
-            factors=None if self.matched.factors is None else str(self.matched.factors.path),
-            measurements={"path": str(self.measurements), **scan.attributes},
-            initial_estimate=InitialFacts(
-                method=scan.initial_method,
-                path=None if self.initial is None else str(self.initial),
-            ),
-            intensity_per_mm=scan.intensity_per_mm,
-            settings={
-                **self.settings,
-                "patch_shape": list(result.patch_shape),
-                "num_patches": result.num_patches,
+        return reconstruction_facts(
+            self.spec,
+            self.matched,
+            scan,
+            result,
+            checkpoint=self.checkpoint,
+            checkpoint_path=self.checkpoint_path,
+            measurements=self.measurements,
+            initial=self.initial,
+            settings=self.settings,
+            circumstances={
                 "device": str(self.device),
                 "volumes": "on disk" if on_disk else "in memory",
                 "max_memory_bytes": self.max_memory,
                 "processes": ranks.size,
             },
-            iterations=[asdict(iteration) for iteration in result.history],
-            patch_iterations=[asdict(iteration) for iteration in result.patch_history],
-            residual_norm=result.residual_norm,
-            final_residual_norm=result.final_residual_norm,
-            seconds=list(result.seconds),
-            voxel_mm=scan.operator.domain.voxel_mm,
-            notes=[*self.matched.notes, *scan.notes],
+            command=self.command,
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from partunroll.patches.patch_normal import patch_normal_kind
+from partunroll.reconstruction.reconstruction_result import Reconstruction
 from partunroll.reconstruction.stored_stage_one import unroll_stored
 from partunroll.reconstruction.stored_stage_two import refine_stored
 
@@ -25,32 +25,6 @@ if TYPE_CHECKING:
     from partunroll.store.stored_volume import StoredVolume
 
 
-@dataclass(frozen=True, eq=False)
-class StoredReconstruction:
-    """A reconstruction on disk; fields as those of `Reconstruction`.
-
-    Parameters
-    ----------
-    final, stage1, initial_estimate
-        Volumes of the work folder.
-    history, patch_history, residual_norm, final_residual_norm, patch_shape, num_patches
-        As for `Reconstruction`.
-    seconds
-        Time of each stage in this process; a killed one before it is not counted.
-    """
-
-    final: StoredVolume
-    stage1: StoredVolume
-    initial_estimate: StoredVolume
-    history: tuple[Iteration, ...]
-    patch_history: tuple[Iteration, ...]
-    residual_norm: float | None
-    final_residual_norm: float | None
-    patch_shape: tuple[int, ...]
-    num_patches: int
-    seconds: tuple[float, ...]
-
-
 @torch.no_grad()
 def reconstruct_stored(
     network: Network,
@@ -63,7 +37,7 @@ def reconstruct_stored(
     refresh: int = 1,
     batch: int = 2,
     progress: Progress | None = None,
-) -> StoredReconstruction:
+) -> Reconstruction[StoredVolume]:
     """Reconstruct a volume that does not fit into memory; as `reconstruct`, up to rounding.
 
     In memory are the measurements (twice), one strip of patches as long as the volume, a batch of
@@ -110,7 +84,7 @@ def reconstruct_stored(
             progress=progress,
         )
         times.append(time.perf_counter())
-    return StoredReconstruction(
+    return Reconstruction(
         final,
         x_hat,
         problem.initial_estimate,

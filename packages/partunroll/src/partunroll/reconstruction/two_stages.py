@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
@@ -14,6 +13,7 @@ from partunroll.patches.blended_patches import overlapping_windows
 from partunroll.patches.patch_normal import patch_normal_kind
 from partunroll.ranks import ALONE, Ranks
 from partunroll.reconstruction.kept_stage_two import refine_kept
+from partunroll.reconstruction.reconstruction_result import Reconstruction
 from partunroll.reconstruction.stage_one import unroll_volume
 from partunroll.reconstruction.volume_problem import VolumeProblem
 
@@ -31,44 +31,6 @@ if TYPE_CHECKING:
 
 Normal = Literal["exact", "factors"]
 REFRESH = 2  # with factors: half of the applications of A*A, at a cost of 0.05 dB (design §5)
-
-
-@dataclass(frozen=True, eq=False)
-class Reconstruction:
-    """A reconstructed volume and how it came about.
-
-    Parameters
-    ----------
-    final
-        Result of the last stage.
-    stage1
-        ``x̂``, the result of stage 1; `final` itself where that was the last.
-    initial_estimate
-        ``x0``.
-    history
-        The iterations of stage 1.
-    patch_history
-        The iterations of stage 2, on all patches; empty without it.
-    residual_norm
-        ``‖y − A x̂‖ / ‖y‖`` after stage 1; None without stage 2, which needs the residual.
-    final_residual_norm
-        ``‖y − A x‖ / ‖y‖`` of `final`; None without stage 2, for the same reason.
-    patch_shape, num_patches
-        The patches that the volume was worked on in.
-    seconds
-        Time of each stage.
-    """
-
-    final: torch.Tensor
-    stage1: torch.Tensor
-    initial_estimate: torch.Tensor
-    history: tuple[Iteration, ...]
-    patch_history: tuple[Iteration, ...]
-    residual_norm: float | None
-    final_residual_norm: float | None
-    patch_shape: tuple[int, ...]
-    num_patches: int
-    seconds: tuple[float, ...]
 
 
 @torch.no_grad()
@@ -92,7 +54,7 @@ def reconstruct(
     progress: Progress | None = None,
     work: WorkFolder | None = None,
     ranks: Ranks = ALONE,
-) -> Reconstruction:
+) -> Reconstruction[torch.Tensor]:
     """Reconstruct a volume with a trained network; no gradient is kept.
 
     Stage 1 unrolls on the whole volume, stage 2 solves every patch with the result of stage 1
