@@ -34,7 +34,11 @@ class WorkerError(PartunrollError):
 
 
 class RankError(PartunrollError):
-    """Another of the processes that train together has failed, and said why."""
+    """Another of the processes that work together has failed, and said why."""
+
+
+class LostRankError(RankError):
+    """Another of the processes that work together is gone."""
 
 
 class ReconstructionFileError(PartunrollError):

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from normalfit.devices import resolve_device
 from normalfit.errors import NormalfitError
-from partunroll.errors import InputError, PartunrollError, RankError
+from partunroll.errors import InputError, LostRankError, PartunrollError, RankError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -141,8 +141,8 @@ class Ranks:
         Raises
         ------
         RankError
-            In the others, where it fails with an error that a user can mend; in all, where
-            one of them is gone.
+            In the others, where it fails with an error that a user can mend; in all a
+            LostRankError, where one of them is gone.
         """
         if self.size == 1:
             return compute()
@@ -170,8 +170,8 @@ def _together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = (str(error).splitlines() or ["nothing"])[0]
-        msg = f"the other processes must go on, got {reason}; see what they say, and start again"
-        raise RankError(msg) from error
+        msg = f"all processes must stay, got {reason}; see what ended the other, and start again"
+        raise LostRankError(msg) from error
 
 
 ALONE = Ranks()
@@ -179,25 +179,28 @@ ALONE = Ranks()
 
 @contextmanager
 def lost_ranks_named(ranks: Ranks) -> Iterator[None]:
-    """Raise RankError where a collective fails, as it does when another process has died.
+    """Raise LostRankError where a collective fails, as it does when another process has died.
 
     Raises
     ------
-    RankError
+    LostRankError
         It has failed; what was computed together may be half done.
     """
     try:
         yield
+    except LostRankError as error:
+        msg = str(error).replace("start again", "go on with --resume")
+        raise LostRankError(msg) from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         collective = isinstance(error, dist.DistError) or any(s in reason for s in _COLLECTIVES)
         if ranks.size == 1 or not collective:
             raise
         msg = (
-            f"all {ranks.size} processes must stay, got {reason[:200]}; see what ended the other, "
+            f"all processes must stay, got {reason[:200]}; see what ended the other, "
             "and go on with --resume"
         )
-        raise RankError(msg) from error
+        raise LostRankError(msg) from error
 
 
 def present_ranks() -> Ranks:
