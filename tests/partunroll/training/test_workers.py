@@ -1,5 +1,6 @@
 """Workers end with the training and not before; what they cannot make is said as usual."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 from partunroll.errors import DataStoreError, WorkerError
 from partunroll.network.checkpoint import load_checkpoint
+from partunroll.training import patch_training
 from partunroll.training.patch_loader import (
     _Batches,
     _stopped_by_the_parent_alone,
@@ -19,6 +21,7 @@ from partunroll.training.patch_loader import (
 from partunroll.training.patch_training import train
 from partunroll.training.stop_signals import StopSignals
 
+BREAKS = "the step breaks"
 SHOW_MASK = "import signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
 
 
@@ -65,6 +68,19 @@ def test_error_in_a_worker_is_that_of_the_process(problem, tmp_path):
         train(config, problem.factors, data, tmp_path / "run")
     assert "Traceback" not in str(error.value)
     assert not (tmp_path / "run").exists()
+    assert not multiprocessing.active_children()  # Python would wait for them at its end
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_training_that_fails(problem, tmp_path, monkeypatch):
+    def fail(_, own, *__):
+        next(own)
+        raise RuntimeError(BREAKS)
+
+    monkeypatch.setattr(patch_training, "training_step", fail)
+    with pytest.raises(RuntimeError, match=BREAKS):
+        problem.run(tmp_path / "run", num_workers=1, steps=4)
+    assert not multiprocessing.active_children()
 
 
 SCRIPT = """

@@ -14,7 +14,7 @@ from partunroll.training.patch_dataset import PatchDataset
 from partunroll.training.stop_signals import STOPPING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from partunroll.configuration.train_config import TrainConfig
     from partunroll.patches.denoising_batch import TrainingBatch
@@ -45,11 +45,11 @@ class _Batches(torch.utils.data.Dataset["TrainingBatch | Exception"]):
 
 def patch_batches(
     run: RunDirectory, device: torch.device, first: int, last: int, ranks: Ranks
-) -> Iterator[TrainingBatch]:
+) -> Generator[TrainingBatch, None, None]:
     """Yield the batches of the steps `first` … `last` - 1, `accumulation` for each.
 
     They are this process's parts.
-    Nothing is read before the first is asked for.
+    Nothing is read before the first is asked for. Workers end with the iterator: close it.
 
     Raises
     ------
@@ -68,10 +68,14 @@ def patch_batches(
     )
     with _stopped_by_the_parent_alone() if config.num_workers else nullcontext():
         batches = iter(loader)
-    for batch in batches:
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
+    try:
+        for batch in batches:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+    finally:
+        # ends the workers: a traceback would keep them until Python ends, which waits for them
+        del batches
 
 
 @contextmanager

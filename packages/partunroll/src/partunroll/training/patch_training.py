@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -178,10 +179,10 @@ def _train(
         run.record_session(state.step)
     goal = config.steps if stop_after is None else min(config.steps, stop_after)
     task = progress.add_task("train", total=config.steps, completed=state.step)
-    batches = patch_batches(run, device, state.step, goal, ranks)
     loss = None
     validated = not state.validation_is_due
     with (
+        closing(patch_batches(run, device, state.step, goal, ranks)) as batches,
         own_random_numbers(config.seed, device, state.random),
         RunLogs(run, state.step, ranks, validated=validated) as log,
         lost_ranks_named(ranks),
