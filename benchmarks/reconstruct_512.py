@@ -8,7 +8,8 @@ lags, and a small untrained prior: what is measured is memory and time. The fact
 kernel that falls as 1/r² and flat diagonals, as a fit would cost more than what is measured.
 The default of 128³ allows what the process holds after a warm-up, and less beyond it than the
 volumes take together, so that they must stay on disk; 512³ allows 16 GiB in all, and is run once
-(volumes stay in memory there: it takes 6.2 GiB; `--max-memory 4G` sends them to disk).
+(volumes stay in memory there: it takes 6.2 GiB; `--max-memory 4G` sends them to disk). The
+picture shows what the process held from the simulation on to the end.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import argparse
 import resource
 import sys
 import tempfile
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
 import torch
 from measurement import RESULTS, Claim, conclude, write_json
@@ -36,11 +40,17 @@ from partunroll.network.checkpoint import Checkpoint, TrainedOperator, save_chec
 from partunroll.network.networks import build_network
 from partunroll.reconstruction.reconstruct_to_file import reconstruct_to_file
 
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from partunroll.reconstruction.reconstruction_file import ReconstructionFile
 
 WARM_UP_SIZE = 32
 VOLUMES = 15  # allowed beyond what is held; in memory, volumes and factors take about 17
+SAMPLE_SECONDS = 0.2  # of the memory that is held
 LARGE = 256  # from here on the allowance is one of all
 
 
@@ -115,7 +125,7 @@ def main() -> int:
     if allowed is None:
         allowed = peak_bytes() + VOLUMES * 4 * arguments.size**3
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, memory_sampled(started) as held:
         file = reconstruct(arguments.size, arguments, Path(folder), allowed)
         facts = file.facts
     hours = (time.perf_counter() - started) / 3600
@@ -130,7 +140,8 @@ def main() -> int:
         "stage_seconds": facts.seconds, "iterations": facts.iterations,
         "patch_iterations": facts.patch_iterations,
     }  # fmt: skip
-    write_json(arguments.output.with_suffix(".json"), figures)
+    write_json(arguments.output.with_suffix(".json"), {**figures, "held": held})
+    plot(held, allowed, f"{arguments.size}³, volumes {where}", arguments.output)
     text = (
         f"{arguments.size}³ is reconstructed with its volumes {where} at a peak of {shown(peak)}, "
         f"{shown(allowed)} allowed, in {hours:.3f} h"
@@ -138,6 +149,36 @@ def main() -> int:
     # a small volume would stay within any allowance: it is there to go through the disk
     through_disk = where == "on disk" or arguments.size >= LARGE
     return conclude([Claim(text, peak <= allowed and through_disk)])
+
+
+@contextmanager
+def memory_sampled(started: float) -> Iterator[list[tuple[float, int]]]:
+    """Yield a list to which seconds since the start, and bytes held, are added in the block."""
+    held: list[tuple[float, int]] = []
+    ended = threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(SAMPLE_SECONDS):
+            held.append((time.perf_counter() - started, resident_bytes()))
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield held
+    finally:
+        ended.set()
+        thread.join()
+
+
+def plot(held: list[tuple[float, int]], allowed: int, title: str, output: Path) -> None:
+    """Draw the memory that was held over time, and what is allowed."""
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    axes.plot([seconds for seconds, _ in held], [nbytes / 2**30 for _, nbytes in held])
+    axes.axhline(allowed / 2**30, color="0.5", linestyle="--")
+    axes.text(0, allowed / 2**30, "allowed", color="0.4", va="bottom")
+    axes.set(xlabel="seconds", ylabel="GiB held", title=title, ylim=(0, 1.15 * allowed / 2**30))
+    figure.savefig(output.with_suffix(".png"), dpi=110)
+    plt.close(figure)
 
 
 def peak_bytes() -> int:

@@ -35,6 +35,15 @@ def test_it_runs_and_ends_in_its_claim(name, tmp_path):
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
+def test_a_reconstruction_stays_within_its_memory(tmp_path):
+    done = run("reconstruct_512", "--size", "128", "--output", str(tmp_path / "large"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "volumes on disk; peak" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("claim holds: 128³ is reconstructed")
+    assert json.loads((tmp_path / "large.json").read_text(encoding="utf-8"))["held"]
+    assert (tmp_path / "large.png").stat().st_size > 1000
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_the_papers_step_is_refused_without_a_gpu(tmp_path):
