@@ -39,7 +39,6 @@ RECIPE: dict[str, Any] = {
         "network": {"prior": {"widths": [2, 2, 2, 2]}},
         "patch_shape": 8,
         "batch": 1,
-        "device": "cpu",
     },
     "rows": [
         {"name": "dies", "method": {"kind": "function", "function": "own_method:die"}},
@@ -95,7 +94,7 @@ def test_the_table_holds_every_row(compared):
     assert ours.training("peak_bytes") > 1e8
     assert ours.reconstruction_seconds("blur") > 0
     page = (folder / "table.md").read_text(encoding="utf-8")
-    assert "3 steps for every trained row" in page
+    assert "3 steps of 1 patch of 8 voxels per axis for every trained row" in page
     assert "failed: killed by the system" in page
     assert "the central 14 × 14 × 14 voxels" in page
     assert sum("finished" in line for line in said) == 2

@@ -7,7 +7,7 @@ import yaml
 from normalfit.errors import NormalfitError
 from partunroll.comparison.folder_split import split_folder
 from partunroll.comparison.recipe_file import load_recipe
-from partunroll.comparison.row_training import departs, training_of
+from partunroll.comparison.row_training import departs, own_budget, training_of
 from partunroll.errors import PartunrollError
 
 BLUR = {"kind": "deconvolution", "volume_shape": [12, 12, 12], "gaussian_std_voxels": 1.0}
@@ -50,12 +50,29 @@ def test_trainings_are_the_recipes_with_the_rows_on_top(load):
         (2, 2, 2, 2),
         9,
     )
-    assert (departs(ours), departs(post)) == (False, True)
+    assert (departs(recipe, ours), departs(recipe, post)) == (False, True)
 
 
 def test_seeds_are_for_what_depends_on_them(load):
     recipe = load(document(seeds=[4, 5]))
     assert [recipe.seeds_of(row) for row in recipe.rows] == [(4, 5), (4,), (4, 5)]
+
+
+def test_steps_of_more_voxels_are_a_budget_of_their_own(load):
+    rows = [
+        {"name": "same", "train": {"patch_shape": [32, 32, 32], "flips": True}},
+        {"name": "larger", "train": {"patch_shape": 64}},
+        {"name": "more", "train": {"batch": 3}},
+        {"name": "accumulated", "train": {"accumulation": 2}},
+        {"name": "untrained", "method": {"kind": "cg"}},
+    ]
+    recipe = load(document(rows=rows))
+    marked = [row.name for row in recipe.rows if departs(recipe, row)]
+    assert marked == ["larger", "more", "accumulated"]
+    assert own_budget(recipe, recipe.row("more")) == "7 steps of 3 patches of 32 voxels per axis"
+    timed = load(document(rows=rows, budget={"seconds": 5}))
+    assert not any(departs(timed, row) for row in timed.rows)
+    assert own_budget(timed, timed.row("same")) == "5 s of steps of 1 patch of 32 × 32 × 32 voxels"
 
 
 @pytest.mark.parametrize(
@@ -66,6 +83,17 @@ def test_seeds_are_for_what_depends_on_them(load):
         ({"data": {"made": {}, "store": "a.zarr"}}, ["one of made, volumes and store"]),
         ({"operators": None}, ["operators must be given"]),
         ({"crop": 1.5}, ["crop"]),
+        (
+            {
+                "train": {"steps": 9, "device": "cuda"},
+                "rows": [{"name": "a", "train": {"seed": 3}}],
+            },
+            [
+                "train: steps must be given as budget.steps, got 9",
+                "train: device",
+                "row a: train: seed",
+            ],
+        ),
         ({"factors": {"default": {"model": "nothing"}}}, ["factors.default", "nothing"]),
         ({"rows": [{"name": "a"}]}, ["rows.0", "a method, a training"]),
         (

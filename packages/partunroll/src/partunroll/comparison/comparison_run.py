@@ -63,7 +63,7 @@ class ComparisonRun:
             RowResult(
                 row.name,
                 row.ours,
-                departs(row),
+                departs(recipe, row),
                 row.note,
                 tuple(
                     self._seed_result(row, seed, failed.get((row.name, seed)))

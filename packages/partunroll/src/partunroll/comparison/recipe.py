@@ -81,7 +81,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        problems = [*self._data_problems(), *self._row_problems()]
+        problems = [*self._data_problems(), *self._training_problems(), *self._row_problems()]
         if len(set(self.seeds)) != len(self.seeds):
             problems.append(f"seeds must differ, got {list(self.seeds)}")
         names = [row.name for row in self.rows]
@@ -110,6 +110,23 @@ class Recipe(Section):
         if self.operators is not None and not self.operators:
             return ["operators must be at least one, got none"]
         return []
+
+    def _training_problems(self) -> list[str]:
+        """Name keys of trainings that another part of the recipe, or of the command, decides."""
+        decided = {"seed": "seeds", "device": "--device of the command"}
+        problems = [
+            f"{place}: {key} must be left out, which {by} decides, got {train[key]!r}"
+            for place, train in (
+                ("train", self.train),
+                *((f"row {row.name}: train", row.train or {}) for row in self.rows),
+            )
+            for key, by in decided.items()
+            if key in train
+        ]
+        if "steps" in self.train:
+            steps = self.train["steps"]
+            problems.append(f"train: steps must be given as budget.steps, got {steps!r}")
+        return problems
 
     def _row_problems(self) -> list[str]:
         folders = [row.folder for row in self.rows]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from normalfit.devices import resolve_device
 from normalfit.estimate import Estimate
 from partunroll.comparison.central_part import central_shape
-from partunroll.comparison.row_training import departs
+from partunroll.comparison.row_training import departs, own_budget
 from partunroll.training.provenance import git_state
 from partunroll.versions import versions
 
@@ -82,9 +82,14 @@ def _factors(recipe: Recipe, parts: RowJobs) -> dict[str, str]:
 
 
 def _budget(recipe: Recipe) -> str:
-    own = [row.name for row in recipe.rows if departs(row)]
-    exceptions = f", but for {', '.join(own)} (marked †)" if own else ""
-    return f"{recipe.budget} for every trained row{exceptions}"
+    trained = [row for row in recipe.rows if row.train is not None]
+    if not trained:
+        return f"{recipe.budget}, which no row is trained with"
+    own = [f"{row.name} ({own_budget(recipe, row)})" for row in trained if departs(recipe, row)]
+    equal = [own_budget(recipe, row) for row in trained if not departs(recipe, row)]
+    length = str(recipe.budget) if len(set(equal)) != 1 else equal[0]
+    exceptions = f", but for {', '.join(own)}, marked †" if own else ""
+    return f"{length} for every trained row{exceptions}"
 
 
 def _figures(recipe: Recipe, parts: RowJobs) -> str:

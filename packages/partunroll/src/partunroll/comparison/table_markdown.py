@@ -81,7 +81,7 @@ def _costs(table: ComparisonTable) -> str:
 def _footnotes(table: ComparisonTable) -> list[str]:
     notes = []
     if any(row.departs for row in table.rows):
-        notes.append("† has a budget of its own.")
+        notes.append("† has a budget of its own, see above.")
     for row in table.rows:
         if row.note:
             notes.append(f"{row.name}: {row.note}")
