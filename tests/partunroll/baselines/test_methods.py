@@ -18,7 +18,7 @@ from partunroll.baselines.problem import Problem
 from partunroll.cli import main
 from partunroll.cli.baselines import Name
 from partunroll.configuration.network_config import DenoisingConfig, DRUNetConfig
-from partunroll.errors import InputError, MismatchError
+from partunroll.errors import InputError, MismatchError, NotFiniteError
 from partunroll.measurements.noise import RelativeNoise
 from partunroll.measurements.simulation import simulate
 from partunroll.network.checkpoint import Checkpoint, save_checkpoint
@@ -108,6 +108,30 @@ def test_nothing_is_tried_where_a_candidate_cannot_be(real, candidates, words):
         choose({"kind": "tv"}, candidates, [real.problem], [real.problem.initial_estimate])
     with pytest.raises(InputError, match="each with its reference"):
         choose({"kind": "tv"}, {"weight": [1]}, [real.problem], [])
+
+
+def test_options_that_diverge_are_not_chosen(real, tmp_path, monkeypatch):
+    """NaN compares with nothing: as the first of the candidates it would have been the best."""
+    (tmp_path / "my_diverging_method.py").write_text(
+        "from partunroll.errors import NotFiniteError\n"
+        "def scaled(A, y, *, scale):\n"
+        "    if scale == 'raise':\n"
+        "        raise NotFiniteError('it must stay finite')\n"
+        "    return float(scale) * A.adjoint(y)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    truth = torch.from_numpy(real.truth).float()
+    document = {"kind": "function", "function": "my_diverging_method:scaled"}
+    bad = [{"scale": scale} for scale in ("nan", "inf", "raise")]
+    good = {"scale": str(1 / real.problem.norm)}
+    choice = choose(document, {"options": [*bad, good]}, [real.problem], [truth])
+    assert choice.best.options == {"options": good}
+    assert choice.document["options"] == good
+    assert "diverged" in str(choice.tried[0])
+    record = json.loads(json.dumps(choice.as_json(), allow_nan=False))
+    assert [tried["psnr"] is None for tried in record["tried"]] == [True, True, True, False]
+    with pytest.raises(NotFiniteError, match="with some candidate"):
+        choose(document, {"options": bad}, [real.problem], [truth])
 
 
 def test_a_problem_is_checked(real):
