@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tried:
-    """Options that were tried, and the mean PSNR in dB that they reached: −∞ where they diverged."""
+    """Options that were tried, and the mean PSNR in dB that they reached: −∞ if they diverged."""
 
     options: Mapping[str, Any]
     psnr: float

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from normalfit.devices import resolve_device
 from partunroll.comparison.comparison_factors import FittedFactors, fit_factors, fitted_before
 from partunroll.comparison.content_key import content_key, file_digests
+from partunroll.comparison.method_files import method_digests
 from partunroll.comparison.row_job import ReconstructJob, TrainJob
 from partunroll.comparison.row_training import training_of
 
@@ -101,7 +102,7 @@ class RowJobs:
         key = content_key(
             {
                 **options,
-                "files": file_digests([row.document, row.candidates]),
+                "files": method_digests(row),
                 "training": None if training is None else training.folder.name,
                 "factors": None if factors is None else factors.digests,
                 "data": self.data.digests,
