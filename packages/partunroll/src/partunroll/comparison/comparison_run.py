@@ -69,6 +69,7 @@ class ComparisonRun:
                     self._seed_result(row, seed, failed.get((row.name, seed)))
                     for seed in recipe.seeds_of(row)
                 ),
+                self.parts.data.objects,
             )
             for row in recipe.rows
             if row.shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,9 @@ class RowResult:
         What the recipe says about it.
     seeds
         What became of every seed.
+    objects
+        What the test samples were made of; samples of one object, which several operators of a
+        column have measured, are one volume. A sample that is not named is a volume of its own.
     """
 
     name: str
@@ -78,6 +81,7 @@ class RowResult:
     departs: bool
     note: str | None
     seeds: tuple[SeedResult, ...]
+    objects: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> tuple[SeedResult, ...]:
@@ -95,14 +99,17 @@ class RowResult:
         return any(reason != NOT_RUN for reason in self.reasons)
 
     def by_volume(self, column: str, figure: str) -> dict[str, float]:
-        """Return a figure of every test volume, the mean over the seeds; absent ones left out."""
+        """Return a figure of every test volume, the mean over seeds and operators.
+
+        Absent figures are left out.
+        """
         found: dict[str, list[float]] = {}
         for seed in self.finished:
             for sample, figures in (seed.volumes or {}).get(column, {}).items():
                 value = getattr(figures, figure)
                 if value is not None:
-                    found.setdefault(sample, []).append(value)
-        return {sample: fmean(values) for sample, values in found.items()}
+                    found.setdefault(self.objects.get(sample, sample), []).append(value)
+        return {name: fmean(values) for name, values in found.items()}
 
     def mean(self, column: str, figure: str) -> float | None:
         """Return the mean over volumes and seeds; None where there is nothing."""
@@ -124,9 +131,10 @@ class RowResult:
 
     def reconstruction_seconds(self, column: str) -> float | None:
         """Return the mean time of a reconstruction."""
+        samples = {s for seed in self.finished for s in (seed.volumes or {}).get(column, {})}
 
         def seconds(record: Mapping[str, Any]) -> float:
-            return fmean(record["seconds"][sample] for sample in self.by_volume(column, "psnr"))
+            return fmean(record["seconds"][sample] for sample in samples)
 
         return _over([seed.reconstruction for seed in self.finished], seconds, "seconds")
 

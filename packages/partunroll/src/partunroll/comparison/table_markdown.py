@@ -14,7 +14,8 @@ _NONE = "–"
 _EXPLAINED = (
     "Means over the test volumes and the seeds. Differences are of the PSNR in dB, row − ours on "
     "the same volume, with the 95 % interval of Student's t over the volumes; the seeds of a "
-    "volume are averaged first, so the interval does not count them as more volumes."
+    "volume, and operators that measured the same one, are averaged first, so the interval does "
+    "not count them as more volumes."
 )
 _COSTS = (
     "Peak memory is that of a process which does nothing but this row (on the CPU with Python and "
