@@ -156,6 +156,41 @@ def test_a_folder_takes_the_place_of_made_objects(load, tmp_path):
         load(document(), data=folder, split=split)
 
 
+def test_a_split_of_no_folder_is_refused(load, tmp_path):
+    split = tmp_path / "split.yaml"
+    split.write_text("{train: [h], validation: [a], test: [b, c]}", encoding="utf-8")
+    with pytest.raises(PartunrollError, match="split must be given with a folder"):
+        load(document(), split=split)
+
+
+def test_operators_beside_a_store_are_refused_and_give_way_to_one_that_is_given(load, tmp_path):
+    with pytest.raises(PartunrollError, match="and not for a store"):
+        load(document(data={"store": "a.zarr"}))
+    (tmp_path / "b.zarr").mkdir()
+    (tmp_path / "b.zarr" / "zarr.json").touch()
+    recipe = load(document(), data=tmp_path / "b.zarr")
+    assert recipe.data.store == str(tmp_path / "b.zarr")
+    assert recipe.operators is None
+
+
+@pytest.mark.parametrize("spelt", ["inner/../a.npy", "link.npy", "./a.npy"])
+def test_a_volume_that_is_trained_on_is_not_tested_with(load, tmp_path, spelt):
+    for name in "abc":
+        np.save(tmp_path / f"{name}.npy", np.zeros((2, 2, 2)))
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "link.npy").symlink_to(tmp_path / "a.npy")
+    volumes = {"train": ["a.npy"], "validation": ["b.npy"], "test": ["c.npy", spelt]}
+    with pytest.raises(PartunrollError, match=r"one purpose, got .*a\.npy"):
+        load(document(data={"volumes": volumes}))
+
+
+def test_volumes_of_one_name_are_refused(tmp_path):
+    for name in ("a.npy", "b.npy", "c.npy", "d.npy", "e.npy", "b.tif"):
+        (tmp_path / name).touch()
+    with pytest.raises(PartunrollError, match=r"got b\.npy and b\.tif"):
+        split_folder(tmp_path)
+
+
 def test_a_folder_of_too_few_volumes_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 2, 2)))
     with pytest.raises(PartunrollError, match="at least 4 volumes, got 1"):
