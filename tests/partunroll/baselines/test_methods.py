@@ -1,5 +1,6 @@
 """Methods out of documents; options chosen on validation samples; the command."""
 
+import functools
 import json
 from typing import get_args
 
@@ -276,6 +277,58 @@ def test_what_was_chosen_is_written_as_json(scans, tmp_path):
         {"noise_level": 0.1},
         {"noise_level": 0.2},
     ]
+
+
+OWN = """
+import torch
+
+def fitted(A, y):
+    x = torch.zeros(A.domain.shape, requires_grad=True)
+    (gradient,) = torch.autograd.grad((A.forward(x) - y).square().sum() / 2, x)
+    return x - gradient
+
+def diverged(A, y):
+    return A.adjoint(y) * float("nan")
+"""
+
+
+def test_a_function_may_differentiate_and_what_is_not_finite_is_not_written(
+    scans, tmp_path, monkeypatch
+):
+    (tmp_path / "my_fitted_method.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    spec = load_spec(scans / "op.yaml")
+    for name, output in (("fitted", "x.npy"), ("diverged", "nan.npy")):
+        options = {"function": f"my_fitted_method:{name}"}
+        make = functools.partial(baseline_to_file, "function", spec, scans / "y.npy",
+                                 tmp_path / output, options=options, device="cpu")  # fmt: skip
+        if name == "fitted":
+            make()
+        else:
+            with pytest.raises(NotFiniteError, match="must be finite"):
+                make()
+    expected = spec.build().adjoint(torch.from_numpy(np.load(scans / "y.npy")))
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, rtol=1e-4, atol=1e-6)
+    assert not (tmp_path / "nan.npy").exists()
+
+
+def test_a_denoiser_is_read_once_while_its_file_is_the_same(real, tmp_path, monkeypatch):
+    read = []
+
+    def load(path, **_):
+        read.append(path)
+        return lambda x, _levels: x
+
+    monkeypatch.setattr("partunroll.baselines.plug_and_play_methods.load_denoiser", load)
+    path = tmp_path / "denoiser.pt"
+    path.write_bytes(b"1")
+    method = parse_method({"kind": "pnp-pgd", "denoiser": str(path), "iterations": 1})
+    method.prepare(torch.device("cpu"))
+    method.reconstruct(real.problem)
+    assert read == [path]
+    path.write_bytes(b"12")
+    method.reconstruct(real.problem)
+    assert read == [path, path]
 
 
 @pytest.mark.parametrize(

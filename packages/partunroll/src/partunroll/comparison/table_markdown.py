@@ -19,7 +19,8 @@ _EXPLAINED = (
 )
 _COSTS = (
     "Peak memory is that of a process which does nothing but this row (on the CPU with Python and "
-    "its libraries, some 700 MB); training time is that of the steps, without validations."
+    "its libraries, some 700 MB), of a reconstruction without choosing options; training time is "
+    "that of the steps, without validations."
 )
 
 
