@@ -58,6 +58,17 @@ def test_seeds_are_for_what_depends_on_them(load):
     assert [recipe.seeds_of(row) for row in recipe.rows] == [(4, 5), (4,), (4, 5)]
 
 
+def test_a_row_reconstructs_with_the_factors_that_its_network_was_trained_with(load):
+    factors = {"default": {"terms": 1}, "two": {"terms": 2}}
+    rows = [
+        {"name": "ours", "train": {}, "factors": "two"},
+        {"name": "stage 1", "uses": "ours", "reconstruct": {"stages": 1}},
+        {"name": "others", "uses": "ours", "factors": "default"},
+    ]
+    recipe = load(document(rows=rows, factors=factors))
+    assert [recipe.factors_of(row) for row in recipe.rows] == ["two", "two", "default"]
+
+
 def test_steps_of_more_voxels_are_a_budget_of_their_own(load):
     rows = [
         {"name": "same", "train": {"patch_shape": [32, 32, 32], "flips": True}},

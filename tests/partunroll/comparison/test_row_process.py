@@ -9,6 +9,7 @@ import torch
 
 from normalfit.fit_to_file import fit_to_file
 from normalfit.specs import spec_from_document
+from partunroll.comparison.job_runner import recorded
 from partunroll.comparison.network_training import train_row
 from partunroll.comparison.peak_memory import begin_peak_memory, peak_memory
 from partunroll.comparison.recipe_row import ReconstructSection
@@ -158,7 +159,9 @@ def test_only_what_is_missing_is_made_again(job, stores, tmp_path):
     reconstruct_row(given)
     first, second = (tmp_path / f"made-1-000{i}.npy" for i in range(2))
     truth, stamp = np.load(second), first.stat().st_mtime_ns
+    assert recorded(given) is not None
     second.unlink()
+    assert recorded(given) is None
     (tmp_path / f"{FINISHED}.json").unlink()
     reconstruct_row(given)
     assert first.stat().st_mtime_ns == stamp

@@ -100,6 +100,12 @@ class Recipe(Section):
         """Return a row by its name."""
         return next(row for row in self.rows if row.name == name)
 
+    def factors_of(self, row: RowSection) -> str:
+        """Return the name of a row's fit: its own, else that of the row whose network it uses."""
+        if row.uses is None or "factors" in row.model_fields_set:
+            return row.factors
+        return self.row(row.uses).factors
+
     def seeds_of(self, row: RowSection) -> tuple[int, ...]:
         """Return the seeds that a row is run for: one where nothing depends on it."""
         return self.seeds if row.runs_every_seed() else self.seeds[:1]

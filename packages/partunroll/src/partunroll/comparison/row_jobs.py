@@ -47,7 +47,8 @@ class RowJobs:
 
     def fit(self, row: RowSection, progress: Progress | None = None) -> FittedFactors:
         """Return the factors that a row's network needs, fitted now if need be."""
-        fit, place = self.recipe.factors[row.factors], self.folder / "factors" / row.factors
+        name = self.recipe.factors_of(row)
+        fit, place = self.recipe.factors[name], self.folder / "factors" / name
         return fit_factors(fit, self.data.operators, place, self.device, progress)
 
     def training(self, row: RowSection, seed: int) -> TrainJob | None:
@@ -92,7 +93,7 @@ class RowJobs:
         self, row: RowSection, seed: int, training: TrainJob | None
     ) -> ReconstructJob:
         """Return the reconstructions of a row; with `training` where it has or uses a network."""
-        factors = None if training is None else self.fitted(row.factors)
+        factors = None if training is None else self.fitted(self.recipe.factors_of(row))
         options: dict[str, Any] = {
             "method": row.document,
             "candidates": row.candidates,

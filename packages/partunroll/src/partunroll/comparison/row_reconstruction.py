@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from normalfit.devices import resolve_device
+from partunroll.comparison.circumstances import circumstances
 from partunroll.comparison.peak_memory import begin_peak_memory, peak_memory
 from partunroll.comparison.row_job import FINISHED
 from partunroll.comparison.row_solver import MethodSolver, NetworkSolver
@@ -59,6 +60,7 @@ def reconstruct_row(job: ReconstructJob) -> None:
             "seconds": {name: record["seconds"] for name, record in records.items()},
             "peak_bytes": max(record["peak_bytes"] for record in records.values()),
             "threads": torch.get_num_threads(),
+            "made_with": circumstances(device),
             "choices": {column: found for column, found in choices.items() if found},
         },
     )
