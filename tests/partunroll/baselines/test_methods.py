@@ -14,7 +14,7 @@ from normalfit.specs import load_spec
 from partunroll.baselines.baseline_to_file import baseline_to_file
 from partunroll.baselines.choice import choose
 from partunroll.baselines.method import KINDS, parse_method
-from partunroll.baselines.method_options import parse_candidates, parse_options
+from partunroll.baselines.method_options import method_document, parse_candidates, parse_options
 from partunroll.baselines.problem import Problem
 from partunroll.cli import main
 from partunroll.cli.baselines import Name
@@ -148,6 +148,9 @@ def test_options_are_read_as_yaml():
     assert parse_options(["step=1.5", "window=hann", "a=1e-3"]) == {
         "step": 1.5, "window": "hann", "a": 1e-3
     }  # fmt: skip
+    assert parse_options(["options={size: 1e-3, steps: [2]}"]) == {
+        "options": {"size": 1e-3, "steps": [2]}
+    }
     assert parse_candidates(["weight=[1e-3, 2]", "b=3"]) == {"weight": [1e-3, 2], "b": [3]}
     for wrong in (["step"], ["=1"], ["a=1", "a=2"], ["a=[1"]):
         with pytest.raises(InputError):
@@ -310,6 +313,29 @@ def test_a_function_may_differentiate_and_what_is_not_finite_is_not_written(
     expected = spec.build().adjoint(torch.from_numpy(np.load(scans / "y.npy")))
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, rtol=1e-4, atol=1e-6)
     assert not (tmp_path / "nan.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("weight: 1\nweight: 2\n", "must be given once"), ("", "empty file"), ("- a", "a list")],
+)
+def test_a_config_is_one_mapping_without_repeated_keys(tmp_path, text, words):
+    path = tmp_path / "tv.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=f"readable YAML file.*{words}"):
+        method_document("tv", path)
+    path.write_text("weight: 1e-3\n", encoding="utf-8")
+    assert method_document("tv", path) == {"kind": "tv", "weight": 1e-3}
+
+
+def test_complex_measurements_of_a_projector_are_refused(tmp_path):
+    document = {"kind": "parallel_beam", "volume_shape": [8, 8], "voxel_mm": 1.0, "num_views": 4,
+                "num_columns": 12, "pixel_mm": 1.0}  # fmt: skip
+    (tmp_path / "op.yaml").write_text(yaml.safe_dump(document))
+    spec = load_spec(tmp_path / "op.yaml")
+    np.save(tmp_path / "y.npy", np.ones(spec.build().range.shape, np.complex64))
+    with pytest.raises(InputError, match="must be real for parallel_beam, got complex"):
+        baseline_to_file("fdk", spec, tmp_path / "y.npy", tmp_path / "x.npy", device="cpu")
 
 
 def test_a_denoiser_is_read_once_while_its_file_is_the_same(real, tmp_path, monkeypatch):
