@@ -30,7 +30,7 @@ def finished(psnr, code="abc"):
 
 
 def test_factors_that_cannot_be_fitted_fail_their_rows_alone(tmp_path, monkeypatch):
-    run = []
+    run: list[str] = []
 
     class Runner:
         def __init__(self, *_):
