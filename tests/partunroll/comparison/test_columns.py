@@ -43,6 +43,29 @@ def test_samples_of_one_object_are_one_volume():
     assert other.reconstruction_seconds("Both") == 1.0
 
 
+def test_a_seed_that_one_row_lacks_is_left_out_of_the_difference():
+    """Seed 1 of ours is 6 dB better, which says nothing about a row whose seed 1 has failed."""
+
+    def seeds(*psnrs):
+        return tuple(
+            SeedResult(i, "failed")
+            if psnr is None
+            else SeedResult(i, "", {"c": {"a": VolumeFigures(psnr, None, None)}})
+            for i, psnr in enumerate(psnrs)
+        )
+
+    ours = RowResult("ours", True, False, None, seeds(30.0, 36.0))
+
+    def difference(*psnrs):
+        found = RowResult("other", False, False, None, seeds(*psnrs)).difference(ours, "c")
+        return found and found.mean
+
+    assert difference(29.0, None) == -1.0
+    assert difference(None, None) is None
+    assert difference(29.0, 35.0) == -1.0
+    assert difference(29.0) == -4.0  # does not depend on a seed: to the mean of ours
+
+
 @pytest.fixture
 def store(tmp_path):
     """A store with an operator for training, and one for validation and test each."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from partunroll.comparison.paired_difference import PairedDifference, paired_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from partunroll.comparison.row_figures import VolumeFigures
 
@@ -98,13 +98,17 @@ class RowResult:
         """Whether a seed has failed, and not only not been run."""
         return any(reason != NOT_RUN for reason in self.reasons)
 
-    def by_volume(self, column: str, figure: str) -> dict[str, float]:
+    def by_volume(
+        self, column: str, figure: str, seeds: Collection[int] | None = None
+    ) -> dict[str, float]:
         """Return a figure of every test volume, the mean over seeds and operators.
 
-        Absent figures are left out.
+        Absent figures are left out, and seeds that are not among the given ones.
         """
         found: dict[str, list[float]] = {}
         for seed in self.finished:
+            if seeds is not None and seed.seed not in seeds:
+                continue
             for sample, figures in (seed.volumes or {}).get(column, {}).items():
                 value = getattr(figures, figure)
                 if value is not None:
@@ -119,10 +123,16 @@ class RowResult:
     def difference(
         self, ours: RowResult | None, column: str, figure: str = "psnr"
     ) -> PairedDifference | None:
-        """Return its paired difference to another row; None where it is that row."""
+        """Return its paired difference to another row; None where it is that row.
+
+        Of two rows with several seeds, of those that both have finished.
+        """
         if ours is None or ours is self:
             return None
-        pair = (row.by_volume(column, figure) for row in (self, ours))
+        both = None
+        if min(len(row.seeds) for row in (self, ours)) > 1:
+            both = {seed.seed for seed in self.finished} & {seed.seed for seed in ours.finished}
+        pair = (row.by_volume(column, figure, both) for row in (self, ours))
         return paired_difference(*pair)
 
     def training(self, figure: str) -> float | None:
