@@ -1,5 +1,6 @@
 """Methods out of documents; options chosen on validation samples; the command."""
 
+import functools
 import json
 from typing import get_args
 
@@ -13,12 +14,12 @@ from normalfit.specs import load_spec
 from partunroll.baselines.baseline_to_file import baseline_to_file
 from partunroll.baselines.choice import choose
 from partunroll.baselines.method import KINDS, parse_method
-from partunroll.baselines.method_options import parse_candidates, parse_options
+from partunroll.baselines.method_options import method_document, parse_candidates, parse_options
 from partunroll.baselines.problem import Problem
 from partunroll.cli import main
 from partunroll.cli.baselines import Name
 from partunroll.configuration.network_config import DenoisingConfig, DRUNetConfig
-from partunroll.errors import InputError, MismatchError
+from partunroll.errors import InputError, MismatchError, NotFiniteError
 from partunroll.measurements.noise import RelativeNoise
 from partunroll.measurements.simulation import simulate
 from partunroll.network.checkpoint import Checkpoint, save_checkpoint
@@ -110,6 +111,30 @@ def test_nothing_is_tried_where_a_candidate_cannot_be(real, candidates, words):
         choose({"kind": "tv"}, {"weight": [1]}, [real.problem], [])
 
 
+def test_options_that_diverge_are_not_chosen(real, tmp_path, monkeypatch):
+    """NaN compares with nothing: as the first of the candidates it would have been the best."""
+    (tmp_path / "my_diverging_method.py").write_text(
+        "from partunroll.errors import NotFiniteError\n"
+        "def scaled(A, y, *, scale):\n"
+        "    if scale == 'raise':\n"
+        "        raise NotFiniteError('it must stay finite')\n"
+        "    return float(scale) * A.adjoint(y)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    truth = torch.from_numpy(real.truth).float()
+    document = {"kind": "function", "function": "my_diverging_method:scaled"}
+    bad = [{"scale": scale} for scale in ("nan", "inf", "raise")]
+    good = {"scale": str(1 / real.problem.norm)}
+    choice = choose(document, {"options": [*bad, good]}, [real.problem], [truth])
+    assert choice.best.options == {"options": good}
+    assert choice.document["options"] == good
+    assert "diverged" in str(choice.tried[0])
+    record = json.loads(json.dumps(choice.as_json(), allow_nan=False))
+    assert [tried["psnr"] is None for tried in record["tried"]] == [True, True, True, False]
+    with pytest.raises(NotFiniteError, match="with some candidate"):
+        choose(document, {"options": bad}, [real.problem], [truth])
+
+
 def test_a_problem_is_checked(real):
     p = real.problem
     with pytest.raises(InputError, match="y must have the shape"):
@@ -123,6 +148,9 @@ def test_options_are_read_as_yaml():
     assert parse_options(["step=1.5", "window=hann", "a=1e-3"]) == {
         "step": 1.5, "window": "hann", "a": 1e-3
     }  # fmt: skip
+    assert parse_options(["options={size: 1e-3, steps: [2]}"]) == {
+        "options": {"size": 1e-3, "steps": [2]}
+    }
     assert parse_candidates(["weight=[1e-3, 2]", "b=3"]) == {"weight": [1e-3, 2], "b": [3]}
     for wrong in (["step"], ["=1"], ["a=1", "a=2"], ["a=[1"]):
         with pytest.raises(InputError):
@@ -252,6 +280,81 @@ def test_what_was_chosen_is_written_as_json(scans, tmp_path):
         {"noise_level": 0.1},
         {"noise_level": 0.2},
     ]
+
+
+OWN = """
+import torch
+
+def fitted(A, y):
+    x = torch.zeros(A.domain.shape, requires_grad=True)
+    (gradient,) = torch.autograd.grad((A.forward(x) - y).square().sum() / 2, x)
+    return x - gradient
+
+def diverged(A, y):
+    return A.adjoint(y) * float("nan")
+"""
+
+
+def test_a_function_may_differentiate_and_what_is_not_finite_is_not_written(
+    scans, tmp_path, monkeypatch
+):
+    (tmp_path / "my_fitted_method.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    spec = load_spec(scans / "op.yaml")
+    for name, output in (("fitted", "x.npy"), ("diverged", "nan.npy")):
+        options = {"function": f"my_fitted_method:{name}"}
+        make = functools.partial(baseline_to_file, "function", spec, scans / "y.npy",
+                                 tmp_path / output, options=options, device="cpu")  # fmt: skip
+        if name == "fitted":
+            make()
+        else:
+            with pytest.raises(NotFiniteError, match="must be finite"):
+                make()
+    expected = spec.build().adjoint(torch.from_numpy(np.load(scans / "y.npy")))
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, rtol=1e-4, atol=1e-6)
+    assert not (tmp_path / "nan.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("weight: 1\nweight: 2\n", "must be given once"), ("", "empty file"), ("- a", "a list")],
+)
+def test_a_config_is_one_mapping_without_repeated_keys(tmp_path, text, words):
+    path = tmp_path / "tv.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=f"readable YAML file.*{words}"):
+        method_document("tv", path)
+    path.write_text("weight: 1e-3\n", encoding="utf-8")
+    assert method_document("tv", path) == {"kind": "tv", "weight": 1e-3}
+
+
+def test_complex_measurements_of_a_projector_are_refused(tmp_path):
+    document = {"kind": "parallel_beam", "volume_shape": [8, 8], "voxel_mm": 1.0, "num_views": 4,
+                "num_columns": 12, "pixel_mm": 1.0}  # fmt: skip
+    (tmp_path / "op.yaml").write_text(yaml.safe_dump(document))
+    spec = load_spec(tmp_path / "op.yaml")
+    np.save(tmp_path / "y.npy", np.ones(spec.build().range.shape, np.complex64))
+    with pytest.raises(InputError, match="must be real for parallel_beam, got complex"):
+        baseline_to_file("fdk", spec, tmp_path / "y.npy", tmp_path / "x.npy", device="cpu")
+
+
+def test_a_denoiser_is_read_once_while_its_file_is_the_same(real, tmp_path, monkeypatch):
+    read = []
+
+    def load(path, **_):
+        read.append(path)
+        return lambda x, _levels: x
+
+    monkeypatch.setattr("partunroll.baselines.plug_and_play_methods.load_denoiser", load)
+    path = tmp_path / "denoiser.pt"
+    path.write_bytes(b"1")
+    method = parse_method({"kind": "pnp-pgd", "denoiser": str(path), "iterations": 1})
+    method.prepare(torch.device("cpu"))
+    method.reconstruct(real.problem)
+    assert read == [path]
+    path.write_bytes(b"12")
+    method.reconstruct(real.problem)
+    assert read == [path, path]
 
 
 @pytest.mark.parametrize(

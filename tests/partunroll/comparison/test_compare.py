@@ -39,7 +39,6 @@ RECIPE: dict[str, Any] = {
         "network": {"prior": {"widths": [2, 2, 2, 2]}},
         "patch_shape": 8,
         "batch": 1,
-        "device": "cpu",
     },
     "rows": [
         {"name": "dies", "method": {"kind": "function", "function": "own_method:die"}},
@@ -95,9 +94,10 @@ def test_the_table_holds_every_row(compared):
     assert ours.training("peak_bytes") > 1e8
     assert ours.reconstruction_seconds("blur") > 0
     page = (folder / "table.md").read_text(encoding="utf-8")
-    assert "3 steps for every trained row" in page
+    assert "3 steps of 1 patch of 8 voxels per axis for every trained row" in page
     assert "failed: killed by the system" in page
     assert "the central 14 × 14 × 14 voxels" in page
+    assert page.count("- Machine: ") == 1
     assert sum("finished" in line for line in said) == 2
     with (folder / "table.csv").open(encoding="utf-8") as file:
         records = list(csv.DictReader(file))
@@ -116,9 +116,12 @@ def no_process(command, **_):
 
 def test_what_is_finished_is_found_again(compared, monkeypatch):
     folder, recipe, table, _ = compared
+    monkeypatch.chdir(folder.parent)  # where the function of a row is
     monkeypatch.setattr("partunroll.comparison.job_runner.subprocess.Popen", no_process)
     again = compare(recipe, folder, rows=["ours"], device="cpu")
     assert again.rows[1].as_json() == table.rows[1].as_json()
+    assert again.rows[0].has_failed  # in the earlier call, and is not run now
+    assert again.rows[0].reasons == table.rows[0].reasons
     smaller = recipe.model_copy(update={"crop": 12})  # other figures of the same volumes
     other = compare(smaller, folder, rows=["ours"], device="cpu")
     assert other.rows[1].mean("blur", "psnr") != table.rows[1].mean("blur", "psnr")

@@ -1,19 +1,24 @@
 """A job does what its document says, goes on where it was, and leaves the reason of a failure."""
 
 import json
+import os
 
 import numpy as np
 import pytest
+import torch
 
 from normalfit.fit_to_file import fit_to_file
 from normalfit.specs import spec_from_document
+from partunroll.comparison.job_runner import recorded
 from partunroll.comparison.network_training import train_row
+from partunroll.comparison.peak_memory import begin_peak_memory, peak_memory
 from partunroll.comparison.recipe_row import ReconstructSection
 from partunroll.comparison.row_job import FAILED, FINISHED, ReconstructJob, TrainJob
 from partunroll.comparison.row_process import main
 from partunroll.comparison.row_reconstruction import reconstruct_row
 from partunroll.completed_parts import CompletedParts
 from partunroll.configuration.train_config import TrainConfig
+from partunroll.errors import MismatchError
 from partunroll.measurements.noise import RelativeNoise
 from partunroll.measurements.simulation import simulate
 from partunroll.objects.object_sources import MadeObjects
@@ -103,12 +108,60 @@ def test_options_are_chosen_on_the_validation_samples(job, tmp_path):
     assert record["peak_bytes"] > 1e7
 
 
+OWN = """
+import time
+
+time.sleep(1.5)  # a slow import
+
+def by_path(A, y, *, path):
+    assert path.endswith("best.pt"), path
+    return A.adjoint(y)
+"""
+
+
+def test_the_network_of_candidates_is_filled_in_and_imports_take_no_time(
+    job, tmp_path, monkeypatch
+):
+    (tmp_path / "my_slow_module.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    method = {"kind": "function", "function": "my_slow_module:by_path"}
+    options = {"path": "$NETWORK"}
+    reconstruct_row(job({**method, "options": options}, checkpoint=tmp_path / "best.pt"))
+    assert max(read(tmp_path)["seconds"].values()) < 1
+    other = tmp_path / "chosen"
+    other.mkdir()
+    chosen = job(method, {"options": [options]}, folder=other, checkpoint=tmp_path / "best.pt")
+    reconstruct_row(chosen)
+    path = read(other)["choices"]["Blur / 1"]["method"]["options"]["path"]
+    assert path == str(tmp_path / "best.pt")
+
+
+def test_factors_of_another_operator_do_not_precondition_a_row(job, tmp_path):
+    other = spec_from_document({**SPEC, "gaussian_std_voxels": 1.3}, {})
+    fit_to_file(other, tmp_path / "other.zarr", probes=2, terms=1, device="cpu")
+    with pytest.raises(MismatchError, match="factors must belong to the operator"):
+        reconstruct_row(job({"kind": "cg", "factors": str(tmp_path / "other.zarr")}))
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux only")
+def test_the_peak_begins_anew_after_choosing():
+    device = torch.device("cpu")
+    np.ones(2 * 10**8, np.uint8)
+    peak = peak_memory(device)
+    begin_peak_memory(device)
+    assert peak_memory(device) < peak - 10**8
+    np.ones(2 * 10**8, np.uint8)
+    assert peak_memory(device) > peak - 10**8
+
+
 def test_only_what_is_missing_is_made_again(job, stores, tmp_path):
     given = job({"kind": "cg"})
     reconstruct_row(given)
     first, second = (tmp_path / f"made-1-000{i}.npy" for i in range(2))
     truth, stamp = np.load(second), first.stat().st_mtime_ns
+    assert recorded(given) is not None
     second.unlink()
+    assert recorded(given) is None
     (tmp_path / f"{FINISHED}.json").unlink()
     reconstruct_row(given)
     assert first.stat().st_mtime_ns == stamp

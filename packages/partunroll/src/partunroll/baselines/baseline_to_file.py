@@ -14,7 +14,7 @@ from partunroll.baselines.method import KINDS, parse_method
 from partunroll.baselines.method_options import method_document
 from partunroll.baselines.problem import Problem, estimated_norm
 from partunroll.baselines.validation_choice import choose_on_store
-from partunroll.errors import InputError
+from partunroll.errors import InputError, NotFiniteError
 from partunroll.initial.initial_estimate import initial_estimate
 from partunroll.measurements.scan import check_intensity, load_measurements
 from partunroll.store.array_output import check_array_output, save_array
@@ -139,6 +139,8 @@ def baseline_to_file(
     ------
     InputError, MismatchError
         Files or arguments do not meet their requirements, or belong to another operator.
+    NotFiniteError
+        The method diverged; nothing is written.
     """
     check_array_output(output)
     if weight is not None and not weight >= 0:
@@ -185,6 +187,9 @@ def baseline_to_file(
     )
     x = method.reconstruct(problem, progress=progress)
     seconds = time.perf_counter() - started
+    if not bool(x.isfinite().all()):
+        msg = f"reconstruction must be finite, got NaN or infinity from {method}"
+        raise NotFiniteError(msg)
     residual = None
     if method.keeps_phase:
         residual = float((y - operator.forward(x)).norm() / y.norm().clamp_min(1e-30))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from partunroll.baselines.method import parse_method
-from partunroll.errors import InputError
+from partunroll.errors import InputError, NotFiniteError
 from partunroll.volumes.image_metrics import Comparison
 
 if TYPE_CHECKING:
@@ -17,19 +18,25 @@ if TYPE_CHECKING:
     import torch
     from rich.progress import Progress
 
+    from partunroll.baselines.method import Method
     from partunroll.baselines.problem import Problem
 
 
 @dataclass(frozen=True)
 class Tried:
-    """Options that were tried, and the mean PSNR in dB that they reached."""
+    """Options that were tried, and the mean PSNR in dB that they reached: −∞ if they diverged."""
 
     options: Mapping[str, Any]
     psnr: float
 
     def __str__(self) -> str:
         words = ", ".join(f"{name} {value}" for name, value in self.options.items())
-        return f"{words}: {self.psnr:.2f} dB"
+        return f"{words}: {self.psnr:.2f} dB" if math.isfinite(self.psnr) else f"{words}: diverged"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values, the figure of what diverged as None."""
+        psnr = self.psnr if math.isfinite(self.psnr) else None
+        return {"options": dict(self.options), "psnr": psnr}
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,7 @@ class Choice:
 
     def as_json(self) -> dict[str, Any]:
         """Return the choice as JSON values."""
-        tried = [{"options": dict(t.options), "psnr": t.psnr} for t in self.tried]
-        return {"method": dict(self.document), "tried": tried}
+        return {"method": dict(self.document), "tried": [t.as_json() for t in self.tried]}
 
 
 def choose(
@@ -68,7 +74,8 @@ def choose(
 ) -> Choice:
     """Return a method with the options whose mean PSNR over validation samples is the highest.
 
-    Costs one reconstruction per problem and combination of values.
+    Costs one reconstruction per problem and combination of values. Options that let a method
+    diverge are not chosen.
 
     Parameters
     ----------
@@ -84,6 +91,8 @@ def choose(
     ------
     InputError
         There is nothing to choose from or nothing to choose on, or an option is not valid.
+    NotFiniteError
+        The method diverges with all of them.
     """
     if not candidates or not all(candidates.values()):
         msg = f"candidates must hold values to try for an option or more, got {dict(candidates)}"
@@ -103,11 +112,24 @@ def choose(
     tried = []
     for options, method in zip(combinations, methods, strict=True):
         figures = [
-            Comparison.with_reference(reference).psnr(
-                method.reconstruct(problem, progress=progress), reference
-            )
+            _figure(method, problem, reference, progress)
             for problem, reference in zip(problems, references, strict=True)
         ]
-        tried.append(Tried(options, fmean(figures)))
+        tried.append(Tried(options, -math.inf if -math.inf in figures else fmean(figures)))
     best = max(tried, key=lambda candidate: candidate.psnr)
+    if best.psnr == -math.inf:
+        msg = f"reconstruction must be finite with some candidate, got {tried[0]} and all others"
+        raise NotFiniteError(msg)
     return Choice({**document, **best.options}, tuple(tried))
+
+
+def _figure(
+    method: Method, problem: Problem, reference: torch.Tensor, progress: Progress | None
+) -> float:
+    """Return the PSNR of a reconstruction; −∞ where it is not finite."""
+    try:
+        x = method.reconstruct(problem, progress=progress)
+    except NotFiniteError:
+        return -math.inf
+    figure = Comparison.with_reference(reference).psnr(x, reference)
+    return -math.inf if math.isnan(figure) else figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from rich.progress import Progress
@@ -164,10 +164,15 @@ def total_variation(
     return x
 
 
-def _tv_denoiser() -> Callable[[torch.Tensor, float], torch.Tensor]:
-    from deepinv.models import TVDenoiser  # takes seconds to import
+def import_tv_denoiser() -> Callable[..., Any]:
+    """Return deepinv's class, which takes seconds to import for the first time."""
+    from deepinv.models import TVDenoiser
 
-    denoiser = TVDenoiser(n_it_max=_INNER_ITERATIONS, tau=0.1)
+    return TVDenoiser
+
+
+def _tv_denoiser() -> Callable[[torch.Tensor, float], torch.Tensor]:
+    denoiser = import_tv_denoiser()(n_it_max=_INNER_ITERATIONS, tau=0.1)
     denoiser.restart = False  # its dual variable goes on from the last step
 
     def denoise(x: torch.Tensor, weight: float) -> torch.Tensor:

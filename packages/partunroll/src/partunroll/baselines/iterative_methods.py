@@ -15,6 +15,7 @@ from partunroll.baselines.iterative import (
     DEFAULT_TV_WEIGHT,
     TV_ITERATIONS,
     cg_reconstruction,
+    import_tv_denoiser,
     total_variation,
     zero_filled,
 )
@@ -78,6 +79,10 @@ class TotalVariation(MethodSection):
     kind: Literal["tv"] = "tv"
     weight: float = Field(DEFAULT_TV_WEIGHT, ge=0)  # of the norm of A*A
     iterations: int = Field(TV_ITERATIONS, ge=1)
+
+    def prepare(self, device: torch.device) -> None:
+        del device
+        import_tv_denoiser()
 
     @torch.no_grad()
     def reconstruct(self, problem: Problem, *, progress: Progress | None = None) -> torch.Tensor:

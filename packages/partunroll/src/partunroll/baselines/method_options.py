@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from normalfit.errors import NormalfitError
+from normalfit.specs.yaml_mapping import read_yaml_mapping
 from partunroll.baselines.method import KINDS
 from partunroll.errors import InputError
 
@@ -98,22 +100,18 @@ def _has(kind: str, fields: Mapping[str, Any], option: str) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        msg = f"config {path} must be a readable YAML file, got {reason}"
+        return read_yaml_mapping(path, "config", "write keys and values")
+    except NormalfitError as error:
+        msg = f"config {path} must be a readable YAML file, got: {error}"
         raise InputError(msg) from error
-    if not isinstance(values, dict):
-        got = "an empty file" if values is None else type(values).__name__
-        msg = f"config {path} must hold keys and values, got {got}"
-        raise InputError(msg)
-    return values
 
 
 def _numbers(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
     """Return the value with ``1e-3`` as a number, which YAML 1.1 takes for text."""
     if isinstance(value, list):
         return [_numbers(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _numbers(part) for key, part in value.items()}
     if not isinstance(value, str):
         return value
     try:

@@ -52,6 +52,23 @@ class MethodSection(Section, abc.ABC):
             The method does not suit the problem, or one of its files cannot be used.
         """
 
+    def prepare(self, device: torch.device) -> None:
+        """Import and read what every reconstruction needs, so that no time of one counts it.
+
+        Nothing has to be prepared: what was not is read by `reconstruct`.
+
+        Parameters
+        ----------
+        device
+            Where it will reconstruct.
+
+        Raises
+        ------
+        InputError
+            One of its files cannot be used.
+        """
+        del device
+
     @property
     def keeps_phase(self) -> bool:
         """Whether ``A x`` means something: false for a root of a sum of squares."""

@@ -28,11 +28,16 @@ class OwnFunction(MethodSection):
     function: FunctionName  # "package.module:name"
     options: dict[str, JsonValue] = Field(default_factory=dict)
 
+    def prepare(self, device: torch.device) -> None:
+        del device
+        named_function(self.function, None)
+
     def reconstruct(self, problem: Problem, *, progress: Progress | None = None) -> torch.Tensor:  # noqa: ARG002 - the function has its own
         """Call the function; this runs the code that the document names."""
         function = named_function(self.function, None)
         try:
-            x = function(problem.operator, problem.y, **copy.deepcopy(self.options))
+            with torch.enable_grad():  # it may fit something, whoever calls
+                x = function(problem.operator, problem.y, **copy.deepcopy(self.options))
         except (NormalfitError, PartunrollError):
             raise
         except (Exception, SystemExit) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -14,10 +15,12 @@ from partunroll.baselines.method_section import Candidates, MethodSection
 from partunroll.baselines.plug_and_play import hqs, pnp_pgd
 from partunroll.configuration.config_section import PatchShape, Section
 from partunroll.network.volume_denoiser import VolumeDenoiser
+from partunroll.store.source_stamp import source_stamp
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from partunroll.baselines.denoiser_files import Denoise
     from partunroll.baselines.problem import Problem
 
 Level = Annotated[float, Field(gt=0, lt=10)]
@@ -34,13 +37,19 @@ class DenoiserSection(Section):
     batch: int = Field(1, ge=1)
 
     def load(self, device: torch.device) -> VolumeDenoiser:
-        """Return the denoiser of volumes."""
-        loaded = load_denoiser(self.path, slice_axis=self.slice_axis, device=device)
+        """Return the denoiser of volumes; the last one read is kept while its file is the same."""
+        stamp = tuple(source_stamp(self.path)) if self.path.exists() else ()
+        loaded = _loaded(self.path, self.slice_axis, str(device), stamp)
         return VolumeDenoiser(loaded, self.patch_shape, self.overlap, self.batch)
 
     def __str__(self) -> str:
         """Return its file."""
         return str(self.path)
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, slice_axis: int | None, device: str, _stamp: tuple[str, ...]) -> Denoise:
+    return load_denoiser(path, slice_axis=slice_axis, device=device)
 
 
 def _with_path(denoiser: object) -> Any:  # noqa: ANN401 - what pydantic is to judge
@@ -64,6 +73,9 @@ class PlugAndPlay(MethodSection):
     step: float = Field(1.0, gt=0, lt=2)  # of the inverse of the norm of A*A; our choice
     relaxation: float = Field(0.5, ge=0, le=1)  # our choice
     iterations: int = Field(50, ge=1)  # our choice
+
+    def prepare(self, device: torch.device) -> None:
+        self.denoiser.load(device)
 
     @torch.no_grad()
     def reconstruct(self, problem: Problem, *, progress: Progress | None = None) -> torch.Tensor:
@@ -101,6 +113,9 @@ class DPIR(MethodSection):
             msg = f"noise_levels must not increase, got {first:g} to {last:g}"
             raise ValueError(msg)
         return self
+
+    def prepare(self, device: torch.device) -> None:
+        self.denoiser.load(device)
 
     @torch.no_grad()
     def reconstruct(self, problem: Problem, *, progress: Progress | None = None) -> torch.Tensor:

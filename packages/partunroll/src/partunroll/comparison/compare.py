@@ -6,6 +6,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
+from normalfit.command_line import finite
 from partunroll.comparison.comparison_data import prepare_data
 from partunroll.comparison.comparison_figure import draw_comparison
 from partunroll.comparison.comparison_folder import comparison_folder
@@ -87,9 +88,8 @@ def compare(
         parts = RowJobs(recipe, data, folder, device)
         runner = JobRunner(jobs, partial(_tell, say))
         run = ComparisonRun(parts, runner, frozenset(rows or known))
-        run.fit(progress)
-        results = run.results()
-        head = table_head(recipe, parts, command)
+        results = run.results(run.fit(progress))
+        head = table_head(recipe, parts, command, results)
         table = ComparisonTable(recipe.title, head, tuple(data.columns), results)
         _write(table, folder)
         folders = run.folders(results)
@@ -112,7 +112,7 @@ def _write(table: ComparisonTable, folder: Path) -> None:
         "table.md": table_markdown(table),
         "table.csv": table.as_csv(),
         "volumes.csv": table.volumes_as_csv(),
-        "table.json": json.dumps(table.as_json(), indent=2) + "\n",
+        "table.json": json.dumps(finite(table.as_json()), indent=2, allow_nan=False) + "\n",
     }
     for name, text in texts.items():
         with written_durably(folder / name) as fresh:

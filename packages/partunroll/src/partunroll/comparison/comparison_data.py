@@ -63,6 +63,11 @@ class ComparisonData:
         store = DataStore.open(self.tested if split == "test" else self.trained)
         return tuple(s for s in store.split(split) if s.operator in self.columns[column])
 
+    @cached_property
+    def objects(self) -> dict[str, str]:
+        """What each test sample was made of: several operators may have measured one object."""
+        return {s.id: s.source for s in DataStore.open(self.tested).split("test")}
+
     def summary(self) -> str:
         """Return how many samples there are, in words."""
         trained, tested = DataStore.open(self.trained), DataStore.open(self.tested)
@@ -91,11 +96,17 @@ def prepare_data(
         trained = tested = store
         names = list(DataStore.open(store).fingerprints)
         _check_splits(store)
+        if recipe.columns is None:  # operators of training scans alone make no tables
+            used = {sample.operator for sample in DataStore.open(store).split("test")}
+            names = [name for name in names if name in used]
     else:
         specs = _specs(recipe)
         names = list(specs)
+        _columns(recipe.columns, names)  # before anything is simulated
         trained, tested = _simulated(recipe, specs, folder, device, progress)
-    return ComparisonData(trained, tested, _columns(recipe.columns, names))
+    data = ComparisonData(trained, tested, _columns(recipe.columns, names))
+    _check_columns(data, choosing=any(row.candidates for row in recipe.rows))
+    return data
 
 
 def _specs(recipe: Recipe) -> dict[str, OperatorSpec]:
@@ -175,6 +186,23 @@ def _columns(wanted: Mapping[str, str] | None, names: Sequence[str]) -> dict[str
         )
         raise InputError(msg)
     return columns
+
+
+def _check_columns(data: ComparisonData, *, choosing: bool) -> None:
+    """Refuse columns without samples, whose rows could not be computed, or not be chosen for."""
+    needed: tuple[Split, ...] = ("test", "validation") if choosing else ("test",)
+    empty = [
+        f"{column} without samples for {split}"
+        for column in data.columns
+        for split in needed
+        if not data.samples(split, column)
+    ]
+    if empty:
+        msg = (
+            "columns must have samples for the test, and for validation where rows choose "
+            f"options, got {', '.join(empty)}; join operators by patterns in columns"
+        )
+        raise InputError(msg)
 
 
 def _check_splits(path: Path) -> None:

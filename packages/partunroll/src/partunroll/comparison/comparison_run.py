@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from partunroll.comparison.job_runner import recorded
+from normalfit.errors import NormalfitError
+from partunroll.comparison.job_runner import recorded, recorded_failure
 from partunroll.comparison.row_figures import row_figures
 from partunroll.comparison.row_results import NOT_RUN, RowResult, SeedResult
 from partunroll.comparison.row_training import departs
+from partunroll.errors import PartunrollError
 from partunroll.store.data_store import DataStore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rich.progress import Progress
@@ -40,20 +43,52 @@ class ComparisonRun:
     runner: JobRunner
     wanted: frozenset[str]
 
-    def fit(self, progress: Progress | None) -> None:
-        """Fit the factors that the wanted rows need, where they are not there."""
-        for row in self.parts.recipe.rows:
-            for needed in self._networks(row) if row.name in self.wanted else ():
-                self.parts.fit(needed, progress)
+    def fit(self, progress: Progress | None) -> dict[tuple[str, int], str]:
+        """Fit the factors that the wanted rows need, where they are not there.
 
-    def results(self) -> tuple[RowResult, ...]:
-        """Train, then reconstruct; return every shown row of the recipe."""
-        failed = self._train()
+        Returns
+        -------
+        dict
+            Why rows have none, by name and seed: what no fit allows fails the rows that need it.
+        """
+        recipe = self.parts.recipe
+        reasons: dict[str, str] = {}  # by fit
+        failed: dict[tuple[str, int], str] = {}
+        for row in recipe.rows:
+            for needed in self._networks(row) if row.name in self.wanted else ():
+                name = recipe.factors_of(needed)
+                if name not in reasons:
+                    reasons[name] = self._fit(needed, progress)
+                if reasons[name]:
+                    failed |= dict.fromkeys(
+                        ((row.name, seed) for seed in recipe.seeds_of(row)),
+                        f"factors {name}: {reasons[name]}",
+                    )
+        return failed
+
+    def _fit(self, row: RowSection, progress: Progress | None) -> str:
+        """Fit, and return why it failed; nothing where it did not."""
+        try:
+            self.parts.fit(row, progress)
+        except (NormalfitError, PartunrollError, MemoryError, RuntimeError) as error:
+            return " ".join(f"{error}".split()) or type(error).__name__
+        return ""
+
+    def results(self, unfitted: Mapping[tuple[str, int], str]) -> tuple[RowResult, ...]:
+        """Train, then reconstruct; return every shown row of the recipe.
+
+        Parameters
+        ----------
+        unfitted
+            Why rows have no factors, as `fit` returns it.
+        """
+        failed = {**self._train(), **unfitted}
         recipe = self.parts.recipe
         shown = [(row, seed) for row in recipe.rows if row.shown for seed in recipe.seeds_of(row)]
         jobs: list[ReconstructJob] = []
         for row, seed in shown:
-            job = self._reconstruction(row, seed) if row.name in self.wanted else None
+            can_run = row.name in self.wanted and (row.name, seed) not in failed
+            job = self._reconstruction(row, seed) if can_run else None
             if job is not None:
                 jobs.append(job)
         for job, outcome in zip(jobs, self.runner.run(jobs), strict=True):
@@ -63,12 +98,13 @@ class ComparisonRun:
             RowResult(
                 row.name,
                 row.ours,
-                departs(row),
+                departs(recipe, row),
                 row.note,
                 tuple(
                     self._seed_result(row, seed, failed.get((row.name, seed)))
                     for seed in recipe.seeds_of(row)
                 ),
+                self.parts.data.objects,
             )
             for row in recipe.rows
             if row.shown
@@ -119,7 +155,7 @@ class ComparisonRun:
         job = self._reconstruction(row, seed)
         done = None if job is None else recorded(job)
         if job is None or done is None:
-            return SeedResult(seed, NOT_RUN)
+            return SeedResult(seed, self._earlier_failure(row, seed, job) or NOT_RUN)
         data, recipe = self.parts.data, self.parts.recipe
         samples = {c: [s.id for s in data.samples("test", c)] for c in data.columns}
         every = [name for names in samples.values() for name in names]
@@ -130,6 +166,16 @@ class ComparisonRun:
         return SeedResult(
             seed, "", volumes, None if trained is None else trained.figures, done.figures
         )
+
+    def _earlier_failure(
+        self, row: RowSection, seed: int, job: ReconstructJob | None
+    ) -> str | None:
+        """Return why a row has failed in an earlier call; None where it has not."""
+        if job is not None:
+            return recorded_failure(job)
+        training = self.parts.training(row, seed)
+        reason = None if training is None else recorded_failure(training)
+        return None if reason is None else _of_training(row, reason)
 
     def _networks(self, row: RowSection) -> list[RowSection]:
         """Return the rows whose factors a row needs: its own, and those of the one it uses."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from partunroll.errors import InputError
 from partunroll.objects.object_sources import FILE_ENDINGS
 from partunroll.store.split_file import read_split
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _LEAST = 4  # two of a test have an interval, and one is needed for either other purpose
 
@@ -29,16 +26,21 @@ def split_folder(folder: Path, split: Path | None = None) -> dict[str, list[str]
     Raises
     ------
     InputError
-        There is no folder, it has too few volumes, or a purpose is left without one.
+        There is no folder, it has too few volumes or two of a name, or a purpose has none.
     """
     if not folder.is_dir():
         msg = f"data must be a folder of volumes or a data store, got {folder}"
         raise InputError(msg)
-    files = {
-        FILE_ENDINGS.sub("", path.name): str(path.absolute())
-        for path in sorted(folder.iterdir())
-        if FILE_ENDINGS.search(path.name) and path.suffix not in (".yaml", ".yml")
-    }
+    files: dict[str, str] = {}
+    for path in sorted(folder.iterdir()):
+        if not FILE_ENDINGS.search(path.name) or path.suffix in (".yaml", ".yml"):
+            continue
+        name = FILE_ENDINGS.sub("", path.name)
+        if name in files:
+            both = f"{Path(files[name]).name} and {path.name}"
+            msg = f"volumes must have names that differ without endings, got {both} in {folder}"
+            raise InputError(msg)
+        files[name] = str(path.absolute())
     if split is not None:
         chosen = read_split(split, list(files))
         names = {

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from partunroll.comparison.row_job import FAILED, FINISHED, LOG
-from partunroll.comparison.row_process import STOPPED
+from partunroll.comparison.row_job import FAILED, FINISHED, LOG, ReconstructJob
+from partunroll.comparison.row_process import STOPPED, write_failure
+from partunroll.comparison.row_reconstruction import volume_file
 from partunroll.completed_parts import CompletedParts
 from partunroll.durable_file import written_durably
 
@@ -108,7 +109,13 @@ class JobRunner:
             code = process.wait()
         with self._lock:
             self._running.discard(process)
-        return recorded(job) or Outcome(None, _reason(job, code))
+        done = recorded(job)
+        if done is not None:
+            return done
+        reason = _reason(job, code)
+        if code != STOPPED and not self._stopped:
+            write_failure(job.folder, reason)  # a killed process has left none
+        return Outcome(None, reason)
 
     def _environment(self) -> dict[str, str]:
         """Return the environment, in which each job may use its share of the cores."""
@@ -131,15 +138,32 @@ class JobRunner:
 
 
 def recorded(job: Job) -> Outcome | None:
-    """Return the outcome of a job that was finished before; None if it was not."""
+    """Return the outcome of a job that was finished before; None if it was not.
+
+    Reconstructions that have been removed are to be made again.
+    """
     figures = CompletedParts(job.folder).read(FINISHED)
-    return None if figures is None else Outcome(figures)
+    if figures is None:
+        return None
+    if isinstance(job, ReconstructJob):
+        files = [volume_file(job.folder, sample) for sample in figures["seconds"]]
+        if not all(file.is_file() for file in files):
+            return None
+    return Outcome(figures)
+
+
+def recorded_failure(job: Job) -> str | None:
+    """Return why a job has failed when it was run last; None where it has not."""
+    try:
+        return str(json.loads((job.folder / FAILED).read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _reason(job: Job, code: int) -> str:
-    failed = job.folder / FAILED
-    if failed.is_file():
-        return str(json.loads(failed.read_text(encoding="utf-8"))["reason"])
+    failed = recorded_failure(job)
+    if failed is not None:
+        return failed
     if code == STOPPED:
         return "stopped before it was finished; the same command goes on"
     if code == -signal.SIGKILL:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.devices import resolve_device
+from partunroll.comparison.circumstances import circumstances
 from partunroll.comparison.peak_memory import peak_memory
 from partunroll.comparison.row_job import FINISHED
 from partunroll.completed_parts import CompletedParts
@@ -75,6 +76,7 @@ def _figures(
         "best": best,
         "batch": job.config.batch * job.config.accumulation,
         "threads": torch.get_num_threads(),
+        "made_with": circumstances(resolve_device(job.device)),
         "checkpoint": str(job.run / "best.pt"),
     }
 

@@ -1,7 +1,8 @@
-"""peak_memory: the most memory that this process has held: of the GPU, or of the machine."""
+"""peak_memory: the most that this process has held of the GPU or of the machine since it began."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -9,6 +10,17 @@ import torch
 
 _STATUS = Path("/proc/self/status")
 _KEY = "VmHWM:"  # kB; the resident peak of this program, not of the one that started it
+_RESET = Path("/proc/self/clear_refs"), "5"  # lets VmHWM begin anew from what is held
+
+
+def begin_peak_memory(device: torch.device) -> None:
+    """Let the peak begin anew from what is held now, where the system can: Linux, and GPUs."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    file, value = _RESET
+    with contextlib.suppress(OSError):
+        file.write_text(value, encoding="ascii")
 
 
 def peak_memory(device: torch.device) -> int:

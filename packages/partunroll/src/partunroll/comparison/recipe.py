@@ -81,7 +81,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        problems = [*self._data_problems(), *self._row_problems()]
+        problems = [*self._data_problems(), *self._training_problems(), *self._row_problems()]
         if len(set(self.seeds)) != len(self.seeds):
             problems.append(f"seeds must differ, got {list(self.seeds)}")
         names = [row.name for row in self.rows]
@@ -100,6 +100,12 @@ class Recipe(Section):
         """Return a row by its name."""
         return next(row for row in self.rows if row.name == name)
 
+    def factors_of(self, row: RowSection) -> str:
+        """Return the name of a row's fit: its own, else that of the row whose network it uses."""
+        if row.uses is None or "factors" in row.model_fields_set:
+            return row.factors
+        return self.row(row.uses).factors
+
     def seeds_of(self, row: RowSection) -> tuple[int, ...]:
         """Return the seeds that a row is run for: one where nothing depends on it."""
         return self.seeds if row.runs_every_seed() else self.seeds[:1]
@@ -110,6 +116,23 @@ class Recipe(Section):
         if self.operators is not None and not self.operators:
             return ["operators must be at least one, got none"]
         return []
+
+    def _training_problems(self) -> list[str]:
+        """Name keys of trainings that another part of the recipe, or of the command, decides."""
+        decided = {"seed": "seeds", "device": "--device of the command"}
+        problems = [
+            f"{place}: {key} must be left out, which {by} decides, got {train[key]!r}"
+            for place, train in (
+                ("train", self.train),
+                *((f"row {row.name}: train", row.train or {}) for row in self.rows),
+            )
+            for key, by in decided.items()
+            if key in train
+        ]
+        if "steps" in self.train:
+            steps = self.train["steps"]
+            problems.append(f"train: steps must be given as budget.steps, got {steps!r}")
+        return problems
 
     def _row_problems(self) -> list[str]:
         folders = [row.folder for row in self.rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -30,7 +31,8 @@ class VolumesSection(Section):
     @model_validator(mode="after")
     def _apart(self) -> VolumesSection:
         every = (*self.train, *self.validation, *self.test)
-        twice = sorted({name for name in every if every.count(name) > 1})
+        files = [os.path.realpath(name) for name in every]  # a/../b.npz and links are b.npz
+        twice = [name for name, file in zip(every, files, strict=True) if files.count(file) > 1]
         if twice:
             msg = f"a volume must be for one purpose, got {', '.join(twice)} for more"
             raise ValueError(msg)

@@ -39,12 +39,15 @@ def load_recipe(path: Path, data: Path | None = None, split: Path | None = None)
     InputError
         The file is no YAML mapping (normalfit's), or keys do not meet their requirements.
     """
+    if split is not None and data is None:
+        msg = f"split must be given with a folder of volumes as data, got {split} alone"
+        raise InputError(msg)
     document = read_yaml_mapping(path, "recipe", "see docs/comparison.md")
     section = document.get("data")
     if isinstance(section, dict):
         section = _rooted(section, path.parent)
         document["data"] = section if data is None else _replaced(section, data, split)
-        if "store" in document["data"]:
+        if data is not None and "store" in document["data"]:
             document.pop("operators", None)  # a store has its own
     operators = document.get("operators")
     if isinstance(operators, dict):

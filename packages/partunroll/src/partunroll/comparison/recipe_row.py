@@ -34,7 +34,8 @@ class RowSection(Section):
     method: dict[str, JsonValue] | None = None  # kind and options; choose: {option: [values]}
     train: dict[str, JsonValue] | None = None  # a training configuration, on top of the recipe's
     uses: str | None = None  # the row whose trained network is taken
-    factors: str = "default"  # the fit that it trains and reconstructs with
+    # the fit that it trains and reconstructs with; left out beside uses: that of the row it uses
+    factors: str = "default"
     reconstruct: ReconstructSection = ReconstructSection()
     ours: bool = False  # paired differences are taken to it
     shown: bool = True  # false: trained for other rows only

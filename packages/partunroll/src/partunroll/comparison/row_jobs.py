@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from normalfit.devices import resolve_device
 from partunroll.comparison.comparison_factors import FittedFactors, fit_factors, fitted_before
 from partunroll.comparison.content_key import content_key, file_digests
+from partunroll.comparison.method_files import method_digests
 from partunroll.comparison.row_job import ReconstructJob, TrainJob
 from partunroll.comparison.row_training import training_of
 
@@ -46,7 +47,8 @@ class RowJobs:
 
     def fit(self, row: RowSection, progress: Progress | None = None) -> FittedFactors:
         """Return the factors that a row's network needs, fitted now if need be."""
-        fit, place = self.recipe.factors[row.factors], self.folder / "factors" / row.factors
+        name = self.recipe.factors_of(row)
+        fit, place = self.recipe.factors[name], self.folder / "factors" / name
         return fit_factors(fit, self.data.operators, place, self.device, progress)
 
     def training(self, row: RowSection, seed: int) -> TrainJob | None:
@@ -91,7 +93,7 @@ class RowJobs:
         self, row: RowSection, seed: int, training: TrainJob | None
     ) -> ReconstructJob:
         """Return the reconstructions of a row; with `training` where it has or uses a network."""
-        factors = None if training is None else self.fitted(row.factors)
+        factors = None if training is None else self.fitted(self.recipe.factors_of(row))
         options: dict[str, Any] = {
             "method": row.document,
             "candidates": row.candidates,
@@ -101,7 +103,7 @@ class RowJobs:
         key = content_key(
             {
                 **options,
-                "files": file_digests([row.document, row.candidates]),
+                "files": method_digests(row),
                 "training": None if training is None else training.folder.name,
                 "factors": None if factors is None else factors.digests,
                 "data": self.data.digests,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -37,9 +38,14 @@ def main(path: Path) -> int:
         expected = isinstance(error, NormalfitError | PartunrollError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         traceback.print_exc()
-        with written_durably(job.folder / FAILED) as fresh:
-            fresh.write_text(json.dumps({"reason": " ".join(reason.split())}), encoding="utf-8")
+        write_failure(job.folder, " ".join(reason.split()))
         return 1
+
+
+def write_failure(folder: Path, reason: str) -> None:
+    """Leave the reason of a failure in a job's folder; a full disk has no room for it."""
+    with contextlib.suppress(OSError), written_durably(folder / FAILED) as fresh:
+        fresh.write_text(json.dumps({"reason": reason}), encoding="utf-8")
 
 
 def _done(job: Job) -> int:

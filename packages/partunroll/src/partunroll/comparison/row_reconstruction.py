@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from normalfit.devices import resolve_device
-from partunroll.comparison.peak_memory import peak_memory
+from partunroll.comparison.circumstances import circumstances
+from partunroll.comparison.peak_memory import begin_peak_memory, peak_memory
 from partunroll.comparison.row_job import FINISHED
 from partunroll.comparison.row_solver import MethodSolver, NetworkSolver
 from partunroll.completed_parts import CompletedParts
@@ -33,8 +34,8 @@ def volume_file(folder: Path, sample: str) -> Path:
 def reconstruct_row(job: ReconstructJob) -> None:
     """Reconstruct what is missing; record time and peak memory of every sample.
 
-    Loading, choosing options on the validation samples, the norm and a first application of
-    ``A*A`` are not in the time.
+    Loading, imports, choosing options on the validation samples, the norm and a first
+    application of ``A*A`` are not in the time; choosing and the norm are not in the peak.
     """
     parts, device = CompletedParts(job.folder), resolve_device(job.device)
     solver: Solver = (
@@ -49,6 +50,7 @@ def reconstruct_row(job: ReconstructJob) -> None:
             missing = [s for s in samples if not is_reconstructed(job.folder, s)]
             if missing:
                 solve = solver.prepared(column, operator)
+                begin_peak_memory(device)  # choosing holds every validation sample
                 _reconstruct(missing, store, solve, parts, device)
     records = {name: parts.read(_record(name)) or {} for name in names}
     choices = {column: parts.read(f"choice-{i}") for i, column in enumerate(job.columns)}
@@ -58,6 +60,7 @@ def reconstruct_row(job: ReconstructJob) -> None:
             "seconds": {name: record["seconds"] for name, record in records.items()},
             "peak_bytes": max(record["peak_bytes"] for record in records.values()),
             "threads": torch.get_num_threads(),
+            "made_with": circumstances(device),
             "choices": {column: found for column, found in choices.items() if found},
         },
     )

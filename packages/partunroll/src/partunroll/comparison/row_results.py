@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from partunroll.comparison.paired_difference import PairedDifference, paired_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from partunroll.comparison.row_figures import VolumeFigures
 
@@ -71,6 +71,9 @@ class RowResult:
         What the recipe says about it.
     seeds
         What became of every seed.
+    objects
+        What the test samples were made of; samples of one object, which several operators of a
+        column have measured, are one volume. A sample that is not named is a volume of its own.
     """
 
     name: str
@@ -78,6 +81,7 @@ class RowResult:
     departs: bool
     note: str | None
     seeds: tuple[SeedResult, ...]
+    objects: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished(self) -> tuple[SeedResult, ...]:
@@ -94,15 +98,22 @@ class RowResult:
         """Whether a seed has failed, and not only not been run."""
         return any(reason != NOT_RUN for reason in self.reasons)
 
-    def by_volume(self, column: str, figure: str) -> dict[str, float]:
-        """Return a figure of every test volume, the mean over the seeds; absent ones left out."""
+    def by_volume(
+        self, column: str, figure: str, seeds: Collection[int] | None = None
+    ) -> dict[str, float]:
+        """Return a figure of every test volume, the mean over seeds and operators.
+
+        Absent figures are left out, and seeds that are not among the given ones.
+        """
         found: dict[str, list[float]] = {}
         for seed in self.finished:
+            if seeds is not None and seed.seed not in seeds:
+                continue
             for sample, figures in (seed.volumes or {}).get(column, {}).items():
                 value = getattr(figures, figure)
                 if value is not None:
-                    found.setdefault(sample, []).append(value)
-        return {sample: fmean(values) for sample, values in found.items()}
+                    found.setdefault(self.objects.get(sample, sample), []).append(value)
+        return {name: fmean(values) for name, values in found.items()}
 
     def mean(self, column: str, figure: str) -> float | None:
         """Return the mean over volumes and seeds; None where there is nothing."""
@@ -112,10 +123,16 @@ class RowResult:
     def difference(
         self, ours: RowResult | None, column: str, figure: str = "psnr"
     ) -> PairedDifference | None:
-        """Return its paired difference to another row; None where it is that row."""
+        """Return its paired difference to another row; None where it is that row.
+
+        Of two rows with several seeds, of those that both have finished.
+        """
         if ours is None or ours is self:
             return None
-        pair = (row.by_volume(column, figure) for row in (self, ours))
+        both = None
+        if min(len(row.seeds) for row in (self, ours)) > 1:
+            both = {seed.seed for seed in self.finished} & {seed.seed for seed in ours.finished}
+        pair = (row.by_volume(column, figure, both) for row in (self, ours))
         return paired_difference(*pair)
 
     def training(self, figure: str) -> float | None:
@@ -124,9 +141,10 @@ class RowResult:
 
     def reconstruction_seconds(self, column: str) -> float | None:
         """Return the mean time of a reconstruction."""
+        samples = {s for seed in self.finished for s in (seed.volumes or {}).get(column, {})}
 
         def seconds(record: Mapping[str, Any]) -> float:
-            return fmean(record["seconds"][sample] for sample in self.by_volume(column, "psnr"))
+            return fmean(record["seconds"][sample] for sample in samples)
 
         return _over([seed.reconstruction for seed in self.finished], seconds, "seconds")
 

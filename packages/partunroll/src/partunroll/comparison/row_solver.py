@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from normalfit.factor_file import open_factors
-from normalfit.spectral_norm import spectral_norm
 from partunroll.baselines.choice import choose
 from partunroll.baselines.method import parse_method
-from partunroll.baselines.problem import Problem
+from partunroll.baselines.problem import Problem, estimated_norm
 from partunroll.comparison.recipe_row import with_network
 from partunroll.network.checkpoint import load_checkpoint
 from partunroll.reconstruction.two_stages import reconstruct
@@ -40,36 +39,40 @@ class MethodSolver:
     def __init__(self, job: ReconstructJob, parts: CompletedParts, device: torch.device) -> None:
         self._job, self._parts, self._device = job, parts, device
         self._store = DataStore.open(job.tested)
-        self._built: dict[str, tuple[LinearOperator, float]] = {}
+        self._norms: dict[str, float] = {}
 
     def prepared(self, column: str, operator: str) -> Solve:
         method = parse_method(self._document(column))
-        A, norm = self._operator(operator)
+        A, norm, mark = self._operator(operator)
+        method.prepare(self._device)
         warm_up(A, self._device)
 
         def solve(y: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
-            return method.reconstruct(Problem(A, y, norm, x0, self._job.seed))
+            return method.reconstruct(Problem(A, y, norm, x0, self._job.seed, mark))
 
         return solve
 
     def _document(self, column: str) -> dict[str, Any]:
         """Return the method's document, chosen before or now."""
-        document = dict(self._job.method or {})
+        document, candidates = dict(self._job.method or {}), dict(self._job.candidates)
         if self._job.checkpoint is not None:
-            document = with_network(document, str(self._job.checkpoint))
-        if not self._job.candidates:
+            document, candidates = (
+                with_network(part, str(self._job.checkpoint)) for part in (document, candidates)
+            )
+        if not candidates:
             return document
         name = f"choice-{list(self._job.columns).index(column)}"  # titles may not name files
         record = self._parts.read(name)
         if record is None:
             problems, references = self._validation(column)
-            record = choose(document, self._job.candidates, problems, references).as_json()
+            record = choose(document, candidates, problems, references).as_json()
             self._parts.write(name, record)
         return dict(record["method"])
 
     def _validation(self, column: str) -> tuple[list[Problem], list[torch.Tensor]]:
         store = DataStore.open(self._job.trained)
         problems, references = [], []
+        operators: dict[str, tuple[LinearOperator, float, str]] = {}
         for sample in store.split("validation"):
             if sample.operator not in self._job.columns[column]:
                 continue
@@ -77,18 +80,20 @@ class MethodSolver:
                 torch.from_numpy(store.read(sample.id, array)).to(self._device)
                 for array in ("measurements", "initial_estimate", "reference")
             )
-            A, norm = self._operator(sample.operator)
-            problems.append(Problem(A, y, norm, x0, self._job.seed))
+            if sample.operator not in operators:
+                operators[sample.operator] = self._operator(sample.operator)
+            A, norm, mark = operators[sample.operator]
+            problems.append(Problem(A, y, norm, x0, self._job.seed, mark))
             references.append(reference)
         return problems, references
 
-    def _operator(self, name: str) -> tuple[LinearOperator, float]:
-        if name not in self._built:
-            A = self._store.operator(name).build()
-            shape, dtype = A.domain.shape, A.probe_dtype
-            norm = spectral_norm(A.normal, shape, device=self._device, dtype=dtype).value
-            self._built[name] = A, norm
-        return self._built[name]
+    def _operator(self, name: str) -> tuple[LinearOperator, float, str]:
+        """Return A, its norm and its fingerprint; A is built, as every scan may have coil maps."""
+        spec = self._store.operator(name)
+        A = spec.build()
+        if name not in self._norms:
+            self._norms[name] = estimated_norm(A, self._device)
+        return A, self._norms[name], spec.fingerprint
 
 
 class NetworkSolver:

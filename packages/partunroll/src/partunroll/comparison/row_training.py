@@ -41,9 +41,43 @@ def training_of(recipe: Recipe, row: RowSection, seed: int, device: str = "auto"
         raise InputError(msg) from error
 
 
-def departs(row: RowSection) -> bool:
-    """Return whether a row has a budget of its own."""
-    return row.train is not None and "steps" in row.train
+def departs(recipe: Recipe, row: RowSection) -> bool:
+    """Return whether a row has a budget of its own: other steps, or steps of other voxels."""
+    if row.train is None:
+        return False
+    if "steps" in row.train:
+        return True
+    return recipe.budget.steps is not None and _voxels(recipe.train | row.train) != _voxels(
+        recipe.train
+    )
+
+
+def own_budget(recipe: Recipe, row: RowSection) -> str:
+    """Return what a trained row gets, in words."""
+    config = training_of(recipe, row, 0)
+    in_steps = recipe.budget.steps is not None or "steps" in (row.train or {})
+    length = f"{config.steps:,} steps" if in_steps else str(recipe.budget)
+    return f"{length} of {patches_of_step(config)}"
+
+
+def patches_of_step(config: TrainConfig) -> str:
+    """Return what a step of a training sees, in words."""
+    count, patch = config.batch * config.accumulation, config.patch_shape
+    sides = f"{patch} voxels per axis"
+    if not isinstance(patch, int):
+        sides = f"{' × '.join(map(str, patch))} voxels"
+    return f"{count} patch{'es' if count > 1 else ''} of {sides}"
+
+
+def _voxels(train: Mapping[str, Any]) -> tuple[object, int]:
+    """Return the patches of a step and their number, as a configuration's keys say them."""
+    defaults = TrainConfig.model_fields
+    patch, batch, accumulation = (
+        train.get(name, defaults[name].default) for name in ("patch_shape", "batch", "accumulation")
+    )
+    if isinstance(patch, list | tuple) and len(set(patch)) == 1:
+        patch = patch[0]  # a cube
+    return patch, batch * accumulation
 
 
 def _common(recipe: Recipe, row: RowSection) -> dict[str, Any]:

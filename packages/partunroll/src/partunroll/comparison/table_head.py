@@ -8,25 +8,32 @@ from typing import TYPE_CHECKING
 from normalfit.devices import resolve_device
 from normalfit.estimate import Estimate
 from partunroll.comparison.central_part import central_shape
-from partunroll.comparison.row_training import departs
-from partunroll.training.provenance import git_state
+from partunroll.comparison.row_training import departs, own_budget
 from partunroll.versions import versions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from partunroll.comparison.recipe import Recipe
     from partunroll.comparison.row_jobs import RowJobs
+    from partunroll.comparison.row_results import RowResult
 
 _SHOWN_FILES = 12
 
 
-def table_head(recipe: Recipe, parts: RowJobs, command: str | None) -> dict[str, str]:
-    """Return the lines by name: command, versions, data, operators, factors, budget, figures."""
-    git = git_state(Path(__file__))
-    code = "" if git is None else f"; commit {git['commit'][:12]}{' +' if git['dirty'] else ''}"
+def table_head(
+    recipe: Recipe, parts: RowJobs, command: str | None, results: Sequence[RowResult]
+) -> dict[str, str]:
+    """Return the lines by name: command, versions, data, operators, factors, budget, figures.
+
+    Commits and machines are those that the rows were made with, by this call or an earlier one.
+    """
     return {
         **({} if command is None else {"Command": f"`{command}`"}),
-        "Versions": ", ".join(f"{name} {text}" for name, text in versions().items()) + code,
+        "Versions": ", ".join(f"{name} {text}" for name, text in versions().items()),
+        **_made_with(results, "Commit", "code"),
         "Device": str(resolve_device(parts.device)),
+        **_made_with(results, "Machine", "machine"),
         "Data": _data(recipe, parts),
         "Operators": _operators(parts),
         **_factors(recipe, parts),
@@ -34,6 +41,23 @@ def table_head(recipe: Recipe, parts: RowJobs, command: str | None) -> dict[str,
         "Seeds": ", ".join(map(str, recipe.seeds)),
         "Figures": _figures(recipe, parts),
     }
+
+
+def _made_with(results: Sequence[RowResult], title: str, what: str) -> dict[str, str]:
+    """Return what rows were made with: once where it is the same, else with their names."""
+    rows: dict[str, dict[str, None]] = {}  # names in order, each once
+    for row in results:
+        for seed in row.finished:
+            for record in (seed.training, seed.reconstruction):
+                if record is not None:
+                    text = record.get("made_with", {}).get(what, "not recorded")
+                    rows.setdefault(text, {})[row.name] = None
+    found = {text: names for text, names in rows.items() if text}
+    if not found:
+        return {}
+    if len(rows) == 1:
+        return {title: next(iter(found))}
+    return {title: "; ".join(f"{text} ({', '.join(names)})" for text, names in found.items())}
 
 
 def _data(recipe: Recipe, parts: RowJobs) -> str:
@@ -65,7 +89,8 @@ def _operators(parts: RowJobs) -> str:
 
 
 def _factors(recipe: Recipe, parts: RowJobs) -> dict[str, str]:
-    used = {row.factors for row in recipe.rows if row.train is not None or row.uses is not None}
+    networks = [row for row in recipe.rows if row.train is not None or row.uses is not None]
+    used = {recipe.factors_of(row) for row in networks}
     found = {}
     for name in recipe.factors:
         fitted = parts.fitted(name) if name in used else None
@@ -82,9 +107,14 @@ def _factors(recipe: Recipe, parts: RowJobs) -> dict[str, str]:
 
 
 def _budget(recipe: Recipe) -> str:
-    own = [row.name for row in recipe.rows if departs(row)]
-    exceptions = f", but for {', '.join(own)} (marked †)" if own else ""
-    return f"{recipe.budget} for every trained row{exceptions}"
+    trained = [row for row in recipe.rows if row.train is not None]
+    if not trained:
+        return f"{recipe.budget}, which no row is trained with"
+    own = [f"{row.name} ({own_budget(recipe, row)})" for row in trained if departs(recipe, row)]
+    equal = [own_budget(recipe, row) for row in trained if not departs(recipe, row)]
+    length = str(recipe.budget) if len(set(equal)) != 1 else equal[0]
+    exceptions = f", but for {', '.join(own)}, marked †" if own else ""
+    return f"{length} for every trained row{exceptions}"
 
 
 def _figures(recipe: Recipe, parts: RowJobs) -> str:

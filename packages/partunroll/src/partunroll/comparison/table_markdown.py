@@ -14,11 +14,13 @@ _NONE = "–"
 _EXPLAINED = (
     "Means over the test volumes and the seeds. Differences are of the PSNR in dB, row − ours on "
     "the same volume, with the 95 % interval of Student's t over the volumes; the seeds of a "
-    "volume are averaged first, so the interval does not count them as more volumes."
+    "volume, and operators that measured the same one, are averaged first, so the interval does "
+    "not count them as more volumes."
 )
 _COSTS = (
     "Peak memory is that of a process which does nothing but this row (on the CPU with Python and "
-    "its libraries, some 700 MB); training time is that of the steps, without validations."
+    "its libraries, some 700 MB), of a reconstruction without choosing options; training time is "
+    "that of the steps, without validations."
 )
 
 
@@ -81,7 +83,7 @@ def _costs(table: ComparisonTable) -> str:
 def _footnotes(table: ComparisonTable) -> list[str]:
     notes = []
     if any(row.departs for row in table.rows):
-        notes.append("† has a budget of its own.")
+        notes.append("† has a budget of its own, see above.")
     for row in table.rows:
         if row.note:
             notes.append(f"{row.name}: {row.note}")

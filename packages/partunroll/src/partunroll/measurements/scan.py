@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from normalfit.operators.projection_operator import ProjectionOperator
 from partunroll.errors import InputError, MismatchError
 from partunroll.initial.initial_estimate import (
     estimate_method,
@@ -139,6 +140,12 @@ def load_measurements(
     check_fingerprint("measurements", file.attributes, spec)
     operator = spec.build(backend)
     y = _of_shape("measurements", file.values, operator.range.shape).to(device)
+    if y.is_complex() and isinstance(operator, ProjectionOperator):
+        msg = (
+            f"measurements must be real for {spec.kind}, got complex ones in {measurements}; "
+            "give line integrals, or the operator that measured these"
+        )
+        raise InputError(msg)
     check_sampled(operator, y)
     return operator, y, file.attributes
 

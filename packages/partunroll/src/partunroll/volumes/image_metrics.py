@@ -81,7 +81,9 @@ class Comparison:
         }
 
     def psnr(self, x: torch.Tensor, reference: torch.Tensor) -> float:
-        """Return the peak signal-to-noise ratio in dB; infinite where nothing differs.
+        """Return the peak signal-to-noise ratio in dB.
+
+        It is infinite where nothing differs, −∞ where the error is, NaN where a value is.
 
         Raises
         ------
@@ -92,6 +94,8 @@ class Comparison:
         squared_error = float((x.double() - reference.double()).square().mean())
         if squared_error == 0:
             return math.inf
+        if squared_error == math.inf:
+            return -math.inf
         return 10 * math.log10(self.data_range**2 / squared_error)
 
     def ssim(self, x: torch.Tensor, reference: torch.Tensor) -> float:
