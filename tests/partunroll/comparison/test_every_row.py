@@ -49,7 +49,8 @@ def shrunk(document, n):
             for key in ("source_origin_mm", "origin_detector_mm"):
                 operator[key] *= n / size
         else:
-            operator.update(num_coils=4, calibration=2, acceleration=2)
+            acceleration = operator["acceleration"] / 2.5
+            operator.update(num_coils=4, calibration=2, acceleration=acceleration)
     for fit in document["factors"].values():
         if "probes" in fit:
             fit["probes"] = 4
