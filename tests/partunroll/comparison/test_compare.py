@@ -159,7 +159,10 @@ def test_a_killed_comparison_goes_on_to_the_same_figures(tmp_path):
     assert not (training / "finished.json").exists()
     assert run(path, tmp_path / "killed").wait(600) == 0
     figures = [
-        [line.rpartition(",")[0] for line in (tmp_path / name / "volumes.csv").read_text().split()]
+        [
+            line.rpartition(",")[0]
+            for line in (tmp_path / name / "volumes.csv").read_text().splitlines()
+        ]
         for name in ("whole", "killed")
     ]
     assert figures[0] == figures[1]
