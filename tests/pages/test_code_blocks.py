@@ -6,9 +6,10 @@ then on. Comments before a block tell what is different here:
 
     <!-- not run: REASON -->
     <!-- in tests: "--steps 300" is "--steps 3" -->
+    <!-- in tests, of small files: "--views 30" is "--views 6" -->
 
-The second keeps the normal run short; ``-m slow`` runs such pages as they stand. Files that a page
-takes for granted are made by the fixture `make_files`.
+The second keeps the normal run short; ``-m slow`` runs such pages as they stand, but for the third:
+files that a page takes for granted are made by the fixture `make_files`, and are small.
 """
 
 import contextlib
@@ -41,7 +42,7 @@ FENCE = re.compile(
     r"(?P<comments>(?:<!-- .*? -->\n)*)^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")
-IN_TESTS = re.compile(r'<!-- in tests: "(.+?)" is "(.*?)" -->')
+IN_TESTS = re.compile(r'<!-- in tests(, of small files|): "(.+?)" is "(.*?)" -->')
 GENERATED = re.compile(r"<!-- layout -->.*?<!-- /layout -->", re.S)  # held by tests/test_layout.py
 
 
@@ -54,13 +55,13 @@ class Block:
     title: str | None
     text: str
     reason: str | None
-    replaced: tuple[tuple[str, str], ...]
+    replaced: tuple[tuple[str, str, str], ...]  # whether files are small, what is shown, what is
 
     def source(self, shortened):
         text = self.text
-        for shown, taken in self.replaced if shortened else ():
+        for small, shown, taken in self.replaced:
             assert shown in text, f"line {self.line}: {shown!r} must be in the block"
-            text = text.replace(shown, taken)
+            text = text.replace(shown, taken) if shortened or small else text
         return text
 
 
@@ -117,7 +118,11 @@ def runnable(page):
 
 
 SHORT = [page for page in PAGES if runnable(page)]
-LONG = [page for page in SHORT if any(block.replaced for block in runnable(page))]
+LONG = [
+    page
+    for page in SHORT
+    if any(not small for block in runnable(page) for small, _, _ in block.replaced)
+]
 
 
 @pytest.mark.filterwarnings("ignore:Samples will be rescaled")  # mri-nufft says what it does
