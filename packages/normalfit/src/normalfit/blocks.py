@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import torch
 
@@ -41,18 +41,32 @@ def in_blocks(
         and dtype agree. A block is read before it is written, and no other block reads it.
     """
     length = tensors[0].shape[axis]
-    budget = _CPU_POINTS if tensors[0].device.type == "cpu" else _GPU_POINTS
-    step = max(1, budget // max(1, points))
-    if step >= length:
-        return function(*tensors)
     result: torch.Tensor | None = None
-    for start in range(0, length, step):
-        entries = min(step, length - start)
+    for start, entries in block_ranges(tensors[0], axis=axis, points=points):
+        if entries == length:
+            return function(*tensors)
         block = function(*[t.narrow(axis, start, entries) for t in tensors])
         result = _memory(block, axis, length, spare) if result is None else result
         result.narrow(axis, start, entries).copy_(block)
     assert result is not None  # noqa: S101 - an axis has at least one entry
     return result
+
+
+def block_ranges(tensor: torch.Tensor, *, axis: int, points: int) -> Iterator[tuple[int, int]]:
+    """Yield the first entry and the number of entries of every block of an axis.
+
+    Parameters
+    ----------
+    tensor
+        What is split; its device says how much fits.
+    axis, points
+        As for `in_blocks`.
+    """
+    length = tensor.shape[axis]
+    budget = _CPU_POINTS if tensor.device.type == "cpu" else _GPU_POINTS
+    step = max(1, budget // max(1, points))
+    for start in range(0, length, step):
+        yield start, min(step, length - start)
 
 
 def _memory(

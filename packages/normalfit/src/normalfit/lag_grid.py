@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from normalfit import fft
-from normalfit.blocks import in_blocks
+from normalfit.blocks import block_ranges, in_blocks
 from normalfit.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,11 +103,30 @@ class LagGrid:
 
     def inverse(self, spectrum: torch.Tensor, *, half: bool) -> torch.Tensor:
         """Return samples ``(..., *shape)`` of a spectrum from `transform`."""
-        return self._inverse(spectrum, self._samples, half=half)
+        return self._inverse(self._samples, spectrum, half=half)
+
+    def inverse_product(
+        self, spectrum: torch.Tensor, factor: torch.Tensor, *, half: bool
+    ) -> torch.Tensor:
+        """Return `inverse` of a product that is never held as a whole; the axes before broadcast."""
+        return self._inverse(self._samples, spectrum, factor, half=half)
+
+    def add_product(
+        self, total: torch.Tensor, x: torch.Tensor, factor: torch.Tensor, *, half: bool
+    ) -> None:
+        """Add `transform` of `x` times `factor` to `total`; the product is never held as a whole.
+
+        None has axes before those of the grid.
+        """
+        lines, axis = self._lines(x, half=half), self._first_axis
+        points = math.prod(self._plane_shape)
+        for start, entries in block_ranges(lines, axis=axis, points=points):
+            block, part, sums = (t.narrow(axis, start, entries) for t in (lines, factor, total))
+            sums.addcmul_(self._planes(block), part)
 
     def inverse_lags(self, spectrum: torch.Tensor, *, half: bool) -> torch.Tensor:
         """Return the lags ``(..., *lags)`` of a spectrum from `transform`."""
-        return self._inverse(spectrum, self._lags, half=half)
+        return self._inverse(self._lags, spectrum, half=half)
 
     def spectrum(self, kernel: torch.Tensor, *, half: bool) -> torch.Tensor:
         """Return the spectrum of a kernel ``(..., *lags)``, laid out as that of `transform`."""
@@ -128,7 +147,7 @@ class LagGrid:
 
         def convolved(lines: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
             product = _multiplied(self._planes(lines), factor)
-            return self._inverse_planes(product, self._samples)
+            return self._inverse_planes(self._samples, product)
 
         lines = self._lines(x, half=half)
         kept = self._by_planes(convolved, lines, spectrum, spare=lines)
@@ -152,8 +171,8 @@ class LagGrid:
             counts = counts[..., None] * axis_counts
         return counts
 
-    def _inverse(self, spectrum: torch.Tensor, take: _OnAxis, *, half: bool) -> torch.Tensor:
-        kept = self._by_planes(lambda planes: self._inverse_planes(planes, take), spectrum)
+    def _inverse(self, take: _OnAxis, *spectra: torch.Tensor, half: bool) -> torch.Tensor:
+        kept = self._by_planes(lambda *planes: self._inverse_planes(take, *planes), *spectra)
         return self._inverse_lines(kept, take, half=half)
 
     def _lines(self, x: torch.Tensor, *, half: bool, place: _OnAxis | None = None) -> torch.Tensor:
@@ -183,7 +202,11 @@ class LagGrid:
         """
         return fft.fftn(x, self._plane_shape, self._plane_axes) if self._plane_axes else x
 
-    def _inverse_planes(self, x: torch.Tensor, take: _OnAxis) -> torch.Tensor:
+    def _inverse_planes(
+        self, take: _OnAxis, x: torch.Tensor, factor: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        if factor is not None:
+            x = x * factor
         if self._plane_axes:
             x = fft.ifftn(x, self._plane_shape, self._plane_axes)
         for axis in self._plane_axes:

@@ -68,15 +68,11 @@ class ProbedTerms:
 
     def features(self, kernels: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield ``h_k ∗ (v_k w_m)``, ``(terms, *shape)``, for every probe."""
-        spectrum = self.grid.spectrum(kernels, half=self._half)
-        for index in range(len(self._probes)):
-            yield self.grid.inverse(self._spectrum(0, index) * spectrum, half=self._half)
+        yield from self._features(0, self.grid.spectrum(kernels, half=self._half))
 
     def adjoint_features(self, kernels: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield ``h_k* ∗ (conj(u_k) w_m)``, ``(terms, *shape)``, for every probe."""
-        spectrum = self.grid.spectrum(kernels, half=self._half).conj()
-        for index in range(len(self._probes)):
-            yield self.grid.inverse(self._spectrum(1, index) * spectrum, half=self._half)
+        yield from self._features(1, self.grid.spectrum(kernels, half=self._half).conj())
 
     def responses(self, kernels: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield ``B w_m``, then ``B* w_m``, each ``(*shape)``."""
@@ -93,30 +89,46 @@ class ProbedTerms:
         total: torch.Tensor | None = None
         for position, image in enumerate(images):
             side, index = divmod(position, len(self._probes))
-            part = self._correlation(side, index, image)
-            total = part if total is None else total.add_(part)
+            if total is not None and position == len(self._probes):
+                total = total.conj_physical_()  # as the other side adds the conjugate
+            outer = _conjugate(self._u) if side == 0 else self._v
+            inner = self._spectrum(side, index).conj()
+            terms = max(len(inner), 1 if outer is None else len(outer))
+            if total is None:
+                rows = 1 if self._shared else terms
+                total = inner.new_zeros((rows, *inner.shape[1:]))
+            for k in range(terms):  # one at a time stays in the caches
+                met = image if outer is None else _entry(outer, k) * image
+                self.grid.add_product(_entry(total, k), met, _entry(inner, k), half=self._half)
         assert total is not None  # noqa: S101 - a probe set is never empty
+        total = total if self._sides == 1 else total.conj_physical_()
         return self.grid.inverse_lags(total, half=self._half)
 
     def normal(self, kernels: torch.Tensor) -> torch.Tensor:
         """Return the adjoint map of the map of `kernels`, ``(terms, *lags)``."""
         return self.adjoint(self.responses(kernels))
 
+    def _features(self, side: int, factor: torch.Tensor) -> Iterator[torch.Tensor]:
+        for index in range(len(self._probes)):
+            inner = self._spectrum(side, index)
+            terms = range(max(len(inner), len(factor)))
+            yield torch.stack([self._convolved(inner, factor, k) for k in terms])
+
     def _response(self, side: int, index: int, spectrum: torch.Tensor) -> torch.Tensor:
         outer = self._u if side == 0 else _conjugate(self._v)
-        product = self._spectrum(side, index) * (spectrum if side == 0 else spectrum.conj())
-        if outer is None:
-            return self.grid.inverse(product.sum(0), half=self._half)
-        return (outer * self.grid.inverse(product, half=self._half)).sum(0)
-
-    def _correlation(self, side: int, index: int, image: torch.Tensor) -> torch.Tensor:
-        """Return the spectrum of the kernels' part that one response's image makes."""
-        outer = _conjugate(self._u) if side == 0 else self._v
-        image = image[None] if outer is None else outer * image
-        other = self.grid.transform(image, half=self._half)
         inner = self._spectrum(side, index)
-        product = inner.conj() * other if side == 0 else inner * other.conj()
-        return product.sum(0, keepdim=True) if self._shared else product
+        factor = spectrum if side == 0 else spectrum.conj()
+        if outer is None:
+            return self.grid.inverse((inner * factor).sum(0), half=self._half)
+        total = torch.zeros_like(outer[0])
+        for k, image in enumerate(outer):
+            total.addcmul_(image, self._convolved(inner, factor, k))
+        return total
+
+    def _convolved(self, inner: torch.Tensor, factor: torch.Tensor, k: int) -> torch.Tensor:
+        """Return one term's ``(*shape)``; one at a time stays in the caches."""
+        inner, factor = _entry(inner, k), _entry(factor, k)
+        return self.grid.inverse_product(inner, factor, half=self._half)
 
     def _spectrum(self, side: int, index: int) -> torch.Tensor:
         """Return the spectrum of what a kernel meets; one is kept always, as maps alternate."""
@@ -133,11 +145,17 @@ class ProbedTerms:
 
     @cached_property
     def _keeps_all(self) -> bool:
-        terms = max(1 if image is None else len(image) for image in (self._v, self._u))
+        met = (self._v, self._u)[: self._sides]
+        images = sum(1 if image is None else len(image) for image in met)
         # a real probe has half of the frequencies
-        num_bytes = terms * self._probes[0].element_size() * math.prod(self.grid.fft_shape)
-        return self._sides * len(self._probes) * num_bytes <= SPECTRA_BYTES
+        num_bytes = images * self._probes[0].element_size() * math.prod(self.grid.fft_shape)
+        return len(self._probes) * num_bytes <= SPECTRA_BYTES
 
 
 def _conjugate(image: torch.Tensor | None) -> torch.Tensor | None:
     return None if image is None else image.conj().resolve_conj()
+
+
+def _entry(entries: torch.Tensor, k: int) -> torch.Tensor:
+    """Return what a term has: its own, or what all of them share."""
+    return entries[k if len(entries) > 1 else 0]
