@@ -108,7 +108,10 @@ class LagGrid:
     def inverse_product(
         self, spectrum: torch.Tensor, factor: torch.Tensor, *, half: bool
     ) -> torch.Tensor:
-        """Return `inverse` of a product that is never held as a whole; the axes before broadcast."""
+        """Return `inverse` of a product that is never held as a whole.
+
+        The axes before those of the grid broadcast.
+        """
         return self._inverse(self._samples, spectrum, factor, half=half)
 
     def add_product(
