@@ -10,7 +10,9 @@ from scipy import stats
 from partunroll.comparison.central_part import central_part
 from partunroll.comparison.paired_difference import paired_difference
 from partunroll.comparison.row_figures import volume_figures
+from partunroll.comparison.row_reconstruction import read_volume
 from partunroll.comparison.zoom_figure import Shown, ZoomFigure, busiest_window
+from partunroll.errors import InputError
 from partunroll.volumes.structural_similarity import structural_similarity
 
 
@@ -47,6 +49,12 @@ def test_volumes_smaller_than_the_window_have_no_ssim():
     found = volume_figures(x, x + 0.1, None)
     assert found.ssim_2d is not None
     assert found.ssim_3d is None
+
+
+def test_a_damaged_reconstruction_is_named_with_the_remedy(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY half")
+    with pytest.raises(InputError, match=r"a.npy must be a readable file.*remove the folder"):
+        read_volume(tmp_path, "a")
 
 
 def test_the_interval_is_students():

@@ -92,6 +92,10 @@ def test_steps_of_more_voxels_are_a_budget_of_their_own(load):
         ({"extra": 1}, ["extra"]),
         ({"budget": {"steps": 1, "seconds": 2}}, ["one of steps and seconds"]),
         ({"data": {"made": {}, "store": "a.zarr"}}, ["one of made, volumes and store"]),
+        (
+            {"data": {"store": "a.zarr", "noise": {"photons": 1e4}, "window": "ramp"}},
+            ["noise, window must be left out beside a store"],
+        ),
         ({"operators": None}, ["operators must be given"]),
         ({"crop": 1.5}, ["crop"]),
         (

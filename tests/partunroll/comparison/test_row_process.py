@@ -108,6 +108,22 @@ def test_options_are_chosen_on_the_validation_samples(job, tmp_path):
     assert record["peak_bytes"] > 1e7
 
 
+def test_options_are_chosen_by_the_central_part(job, stores, tmp_path, monkeypatch):
+    (tmp_path / "my_bright_edges.py").write_text(
+        "def of_side(A, y, *, side):\n"
+        "    x = A.adjoint(y)\n"
+        "    x[:side] = x[-side:] = x[:, :side] = x[:, -side:] = 1e4\n"
+        "    return x * (1 if side < 3 else 0.9)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    method = {"kind": "function", "function": "my_bright_edges:of_side"}
+    candidates = {"options": [{"side": 2}, {"side": 3}]}
+    reconstruct_row(job(method, candidates, crop=8))
+    choice = read(tmp_path)["choices"]["Blur / 1"]
+    figures = [tried["psnr"] for tried in choice["tried"]]
+    assert figures[0] > 0 > figures[1]  # 8² of 12²: two voxels at every side are left out
+
+
 OWN = """
 import time
 

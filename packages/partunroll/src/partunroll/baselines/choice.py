@@ -13,13 +13,18 @@ from partunroll.errors import InputError, NotFiniteError
 from partunroll.volumes.image_metrics import Comparison
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
     from rich.progress import Progress
 
     from partunroll.baselines.method import Method
     from partunroll.baselines.problem import Problem
+
+
+def whole_psnr(x: torch.Tensor, reference: torch.Tensor) -> float:
+    """Return the PSNR in dB of a whole volume, by the range of its reference."""
+    return Comparison.with_reference(reference).psnr(x, reference)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ def choose(
     problems: Sequence[Problem],
     references: Sequence[torch.Tensor],
     *,
+    psnr: Callable[[torch.Tensor, torch.Tensor], float] = whole_psnr,
     progress: Progress | None = None,
 ) -> Choice:
     """Return a method with the options whose mean PSNR over validation samples is the highest.
@@ -86,6 +92,8 @@ def choose(
         combination.
     problems, references
         Validation samples and their truths, ``(*domain)``.
+    psnr
+        What is to be high, of a reconstruction and its truth.
 
     Raises
     ------
@@ -112,7 +120,7 @@ def choose(
     tried = []
     for options, method in zip(combinations, methods, strict=True):
         figures = [
-            _figure(method, problem, reference, progress)
+            _figure(method, problem, reference, psnr, progress)
             for problem, reference in zip(problems, references, strict=True)
         ]
         tried.append(Tried(options, -math.inf if -math.inf in figures else fmean(figures)))
@@ -124,12 +132,16 @@ def choose(
 
 
 def _figure(
-    method: Method, problem: Problem, reference: torch.Tensor, progress: Progress | None
+    method: Method,
+    problem: Problem,
+    reference: torch.Tensor,
+    psnr: Callable[[torch.Tensor, torch.Tensor], float],
+    progress: Progress | None,
 ) -> float:
     """Return the PSNR of a reconstruction; −∞ where it is not finite."""
     try:
         x = method.reconstruct(problem, progress=progress)
     except NotFiniteError:
         return -math.inf
-    figure = Comparison.with_reference(reference).psnr(x, reference)
+    figure = psnr(x, reference)
     return -math.inf if math.isnan(figure) else figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from partunroll.errors import InputError
+from partunroll.volumes.image_metrics import Comparison, magnitude
 
 if TYPE_CHECKING:
     import torch
@@ -42,3 +43,9 @@ def central_part(x: torch.Tensor, crop: float | None) -> torch.Tensor:
     inner = central_shape(tuple(x.shape), crop)
     starts = [(n - m) // 2 for n, m in zip(x.shape, inner, strict=True)]
     return x[tuple(slice(start, start + m) for start, m in zip(starts, inner, strict=True))]
+
+
+def central_psnr(x: torch.Tensor, reference: torch.Tensor, crop: float | None) -> float:
+    """Return the PSNR in dB of the central part, relative to the range of the whole reference."""
+    score = Comparison.with_reference(reference)
+    return score.psnr(*(central_part(magnitude(v), crop) for v in (x, reference)))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from partunroll.comparison.central_part import central_shape
-from partunroll.comparison.row_reconstruction import volume_file
+from partunroll.comparison.row_reconstruction import read_volume
 from partunroll.comparison.zoom_figure import Shown, ZoomFigure, busiest_window
 from partunroll.errors import InputError
 from partunroll.store.data_store import DataStore
@@ -75,7 +75,7 @@ def draw_comparison(
     ]
     shown = []
     for row in rows:
-        x = magnitude(torch.from_numpy(np.load(volume_file(folders[row.name], name))))
+        x = magnitude(read_volume(folders[row.name], name))
         psnr = (row.finished[0].volumes or {})[column][name].psnr
         image = _slice(x, axis, index, recipe.crop)
         shown.append(Shown(row.name, f"{psnr:.2f} dB", image, highlighted=row.ours))

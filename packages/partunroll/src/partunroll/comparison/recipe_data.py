@@ -83,4 +83,9 @@ class DataSection(Section):
         if len(given) != 1:
             msg = f"one of made, volumes and store must be given, got {', '.join(given) or 'none'}"
             raise ValueError(msg)
+        if self.store is not None:
+            vain = sorted(self.model_fields_set - {"store"})
+            if vain:
+                msg = f"{', '.join(vain)} must be left out beside a store, whose samples are there"
+                raise ValueError(msg)
         return self

@@ -102,12 +102,12 @@ def _rooted(section: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _replaced(section: dict[str, Any], data: Path, split: Path | None) -> dict[str, Any]:
     """Return the data section with other objects."""
-    kept = {k: v for k, v in section.items() if k not in ("made", "volumes", "store")}
     if (data / "zarr.json").is_file():
         if split is not None:
             msg = f"split must be left out for a data store, which has its own, got {split}"
             raise InputError(msg)
-        return {**kept, "store": str(data.absolute())}
+        return {"store": str(data.absolute())}  # its samples have their noise
+    kept = {k: v for k, v in section.items() if k not in ("made", "volumes", "store")}
     return {**kept, "volumes": split_folder(data, split)}
 
 

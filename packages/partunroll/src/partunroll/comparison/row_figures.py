@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from partunroll.comparison.central_part import central_part
+from partunroll.comparison.central_part import central_part, central_psnr
 from partunroll.comparison.content_key import content_key
-from partunroll.comparison.row_reconstruction import volume_file
+from partunroll.comparison.row_reconstruction import read_volume
 from partunroll.completed_parts import CompletedParts
 from partunroll.volumes.image_metrics import Comparison, magnitude
 from partunroll.volumes.structural_similarity import RADIUS, structural_similarity
@@ -44,12 +43,13 @@ class VolumeFigures:
 def volume_figures(x: torch.Tensor, reference: torch.Tensor, crop: float | None) -> VolumeFigures:
     """Return the figures of the central part of a volume; complex ones by their magnitudes."""
     score = Comparison.with_reference(reference)
+    psnr = central_psnr(x, reference, crop)
     x, reference = (central_part(magnitude(v), crop) for v in (x, reference))
     arrays = x.numpy(), reference.numpy()
     fits = [n > 2 * RADIUS for n in x.shape]
     axes = range(x.ndim - 2, x.ndim)
     return VolumeFigures(
-        score.psnr(x, reference),
+        psnr,
         structural_similarity(*arrays, score.data_range, axes) if all(fits[-2:]) else None,
         structural_similarity(*arrays, score.data_range) if all(fits) else None,
     )
@@ -78,7 +78,7 @@ def row_figures(
     if len(found) == len(samples):
         return found
     for name in samples:
-        x = torch.from_numpy(np.load(volume_file(folder, name)))
+        x = read_volume(folder, name)
         reference = torch.from_numpy(store.read(name, "reference"))
         found[name] = volume_figures(x, reference, crop)
     parts.write(key, {"samples": {name: asdict(figures) for name, figures in found.items()}})

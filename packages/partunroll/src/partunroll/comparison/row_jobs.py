@@ -99,6 +99,7 @@ class RowJobs:
             "candidates": row.candidates,
             "options": row.reconstruct.model_dump(mode="json"),
             "columns": dict(self.data.columns),
+            **({"crop": self.recipe.crop} if row.candidates else {}),
         }
         key = content_key(
             {

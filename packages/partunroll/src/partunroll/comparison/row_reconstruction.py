@@ -15,8 +15,9 @@ from partunroll.comparison.row_job import FINISHED
 from partunroll.comparison.row_solver import MethodSolver, NetworkSolver
 from partunroll.completed_parts import CompletedParts
 from partunroll.durable_file import written_durably
-from partunroll.errors import NotFiniteError
+from partunroll.errors import InputError, NotFiniteError
 from partunroll.store.data_store import DataStore
+from partunroll.volumes.array_file import read_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,21 @@ if TYPE_CHECKING:
 def volume_file(folder: Path, sample: str) -> Path:
     """Return where the reconstruction of a sample is."""
     return folder / f"{sample}.npy"
+
+
+def read_volume(folder: Path, sample: str) -> torch.Tensor:
+    """Return the reconstruction of a sample, ``(*domain)``.
+
+    Raises
+    ------
+    InputError
+        It is not there, or damaged.
+    """
+    try:
+        return torch.from_numpy(read_array(volume_file(folder, sample), ()).values)
+    except InputError as error:
+        msg = f"{error}; remove the folder and run again"
+        raise InputError(msg) from error
 
 
 def reconstruct_row(job: ReconstructJob) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -11,6 +11,7 @@ from normalfit.factor_file import open_factors
 from partunroll.baselines.choice import choose
 from partunroll.baselines.method import parse_method
 from partunroll.baselines.problem import Problem, estimated_norm
+from partunroll.comparison.central_part import central_psnr
 from partunroll.comparison.recipe_row import with_network
 from partunroll.network.checkpoint import load_checkpoint
 from partunroll.reconstruction.two_stages import reconstruct
@@ -65,7 +66,8 @@ class MethodSolver:
         record = self._parts.read(name)
         if record is None:
             problems, references = self._validation(column)
-            record = choose(document, candidates, problems, references).as_json()
+            psnr = partial(central_psnr, crop=self._job.crop)  # as the table's
+            record = choose(document, candidates, problems, references, psnr=psnr).as_json()
             self._parts.write(name, record)
         return dict(record["method"])
 
