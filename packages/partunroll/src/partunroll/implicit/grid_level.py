@@ -111,8 +111,8 @@ def hash_levels(
     coarsest
         Cells of the first level along the longest side; cells are cubes.
     growth
-        How many times more cells the next level has; None: what gives the last level a cell
-        per voxel along the longest side.
+        How many times more cells the next level has; None: what gives the last level of several
+        a cell per voxel along the longest side. A single level has the coarsest cells.
     table_size_log2
         Binary logarithm of the rows of a level; a level of fewer nodes is dense.
     """
