@@ -102,7 +102,11 @@ def _factors(recipe: Recipe, parts: RowJobs) -> dict[str, str]:
             if facts["grid_error"] is not None  # type: ignore[index]
         ]
         options = ", ".join(f"{k} {v}" for k, v in recipe.factors[name].arguments().items())
-        found[f"Factors {name}"] = f"{options}; error on the grid: {_listed(errors)}"
+        seconds = [f"{s:.3g}" if s is not None else "unknown" for s in fitted.seconds.values()]
+        found[f"Factors {name}"] = (
+            f"{options}; error on the grid: {_listed(errors)}; seconds of the fits: "
+            f"{_listed(seconds)}"
+        )
     return found
 
 
