@@ -59,6 +59,22 @@ def test_convolution_equals_its_definition(shape, lags, boundary, is_complex):
 
 
 @pytest.mark.parametrize(("shape", "lags", "boundary"), CASES)
+@pytest.mark.parametrize("points", [1, 2**19])  # a line or plane at a time, and all of them
+def test_products_in_blocks_are_those_of_whole_spectra(shape, lags, boundary, points, monkeypatch):
+    monkeypatch.setattr("normalfit.blocks._CPU_POINTS", points)
+    draw = torch.Generator().manual_seed(0)
+    grid = LagGrid(shape, lags, boundary)
+    x, y = torch.randn(2, *shape, generator=draw, dtype=torch.float64)
+    kernels = torch.randn(3, *lags, generator=draw, dtype=torch.float64)
+    left, right = grid.transform(x, half=True), grid.spectrum(kernels, half=True)
+    expected = grid.inverse(left * right, half=True)
+    torch.testing.assert_close(grid.inverse_product(left, right, half=True), expected)
+    total = right[0].clone()
+    grid.add_product(total, y, left, half=True)
+    torch.testing.assert_close(total, right[0] + left * grid.transform(y, half=True))
+
+
+@pytest.mark.parametrize(("shape", "lags", "boundary"), CASES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 def test_correlate_is_the_adjoint_of_kernel_to_convolution(shape, lags, boundary, dtype):
     torch.manual_seed(0)
