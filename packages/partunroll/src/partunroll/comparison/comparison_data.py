@@ -140,6 +140,7 @@ def _simulated(
         "noise": noise_model(data.noise.photons, data.noise.relative),
         "seed": data.seed,
         "window": data.window,
+        "method": data.initial,
         "device": device,
         "progress": progress,
         **({} if volumes is None else data.placement.model_dump()),

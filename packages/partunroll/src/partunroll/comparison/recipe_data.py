@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from partunroll.configuration.config_section import Count, Section, Seed
+from partunroll.initial.initial_estimate import Method
 from partunroll.measurements.noise import MAX_PHOTONS
 
 
@@ -75,6 +76,7 @@ class DataSection(Section):
     placement: PlacementSection = PlacementSection()
     noise: NoiseSection = NoiseSection()
     seed: Seed = 0  # of noise and phases
+    initial: Method = "auto"  # where networks start: filtered backprojection, or least squares
     window: str = "hann"  # of the ramp filter of initial estimates
 
     @model_validator(mode="after")

@@ -64,7 +64,8 @@ def _data(recipe: Recipe, parts: RowJobs) -> str:
     section, counts = recipe.data, parts.data.summary()
     if section.store is not None:
         return f"data store {Path(section.store).name}; {counts}"
-    how = f"simulated from a twice finer grid, {section.noise}; {counts}"
+    initial = "" if section.initial == "auto" else f"initial estimates by {section.initial}; "
+    how = f"simulated from a twice finer grid, {section.noise}; {initial}{counts}"
     if section.made is not None:
         series = f"seeds {section.made.seed} and {section.made.seed + 1} (test)"
         return f"made objects, {series}, {how}"
