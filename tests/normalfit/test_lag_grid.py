@@ -69,9 +69,13 @@ def test_products_in_blocks_are_those_of_whole_spectra(shape, lags, boundary, po
     left, right = grid.transform(x, half=True), grid.spectrum(kernels, half=True)
     expected = grid.inverse(left * right, half=True)
     torch.testing.assert_close(grid.inverse_product(left, right, half=True), expected)
-    total = right[0].clone()
-    grid.add_product(total, y, left, half=True)
-    torch.testing.assert_close(total, right[0] + left * grid.transform(y, half=True))
+    product = right * grid.transform(y, half=True)
+    total = torch.ones_like(right)
+    grid.add_product(total, y[None], right, half=True)
+    torch.testing.assert_close(total, 1 + product)
+    shared = torch.ones_like(right[:1])
+    grid.add_product(shared, y[None], right, half=True)
+    torch.testing.assert_close(shared, 1 + product.sum(0, keepdim=True))
 
 
 @pytest.mark.parametrize(("shape", "lags", "boundary"), CASES)

@@ -53,7 +53,7 @@ def test_volumes_smaller_than_the_window_have_no_ssim():
 
 def test_a_damaged_reconstruction_is_named_with_the_remedy(tmp_path):
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY half")
-    with pytest.raises(InputError, match=r"a.npy must be a readable file.*remove the folder"):
+    with pytest.raises(InputError, match=r"a.npy must be a readable file.*remove it and run"):
         read_volume(tmp_path, "a")
 
 

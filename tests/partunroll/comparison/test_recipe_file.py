@@ -183,9 +183,13 @@ def test_operators_beside_a_store_are_refused_and_give_way_to_one_that_is_given(
         load(document(data={"store": "a.zarr"}))
     (tmp_path / "b.zarr").mkdir()
     (tmp_path / "b.zarr" / "zarr.json").touch()
-    recipe = load(document(), data=tmp_path / "b.zarr")
+    given = document(data={"made": {}, "noise": {"photons": 1e4}, "placement": {"mode": "fit"}})
+    recipe = load(given, data=tmp_path / "b.zarr")
     assert recipe.data.store == str(tmp_path / "b.zarr")
+    assert recipe.data.model_fields_set == {"store"}
     assert recipe.operators is None
+    with pytest.raises(PartunrollError, match="nosie"):
+        load(document(data={"made": {}, "nosie": {}}), data=tmp_path / "b.zarr")
 
 
 @pytest.mark.parametrize("spelt", ["inner/../a.npy", "link.npy", "./a.npy"])

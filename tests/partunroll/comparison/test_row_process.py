@@ -68,6 +68,7 @@ def job(stores, tmp_path):
                 "candidates": dict(candidates),
                 "checkpoint": None,
                 "options": ReconstructSection(),
+                "crop": None,
                 "columns": {"Blur / 1": ("blur",)},
                 "trained": trained,
                 "tested": tested,

@@ -62,11 +62,15 @@ def block_ranges(tensor: torch.Tensor, *, axis: int, points: int) -> Iterator[tu
     axis, points
         As for `in_blocks`.
     """
-    length = tensor.shape[axis]
-    budget = _CPU_POINTS if tensor.device.type == "cpu" else _GPU_POINTS
-    step = max(1, budget // max(1, points))
+    length, step = tensor.shape[axis], entries_per_block(tensor, points)
     for start in range(0, length, step):
         yield start, min(step, length - start)
+
+
+def entries_per_block(tensor: torch.Tensor, points: int) -> int:
+    """Return how many entries of so many points fit into a block, at least one."""
+    budget = _CPU_POINTS if tensor.device.type == "cpu" else _GPU_POINTS
+    return max(1, budget // max(1, points))
 
 
 def _memory(

@@ -119,13 +119,18 @@ class LagGrid:
     ) -> None:
         """Add `transform` of `x` times `factor` to `total`; the product is never held as a whole.
 
-        None has axes before those of the grid.
+        Each has one axis before those of the grid. There `x` and `factor` broadcast, and a
+        `total` with one entry takes the sum.
         """
         lines, axis = self._lines(x, half=half), self._first_axis
-        points = math.prod(self._plane_shape)
+        count = max(len(x), len(factor))
+        points = count * math.prod(self._plane_shape)
         for start, entries in block_ranges(lines, axis=axis, points=points):
             block, part, sums = (t.narrow(axis, start, entries) for t in (lines, factor, total))
-            sums.addcmul_(self._planes(block), part)
+            if len(total) < count:
+                sums.add_((self._planes(block) * part).sum(0, keepdim=True))
+            else:
+                sums.addcmul_(self._planes(block), part)
 
     def inverse_lags(self, spectrum: torch.Tensor, *, half: bool) -> torch.Tensor:
         """Return the lags ``(..., *lags)`` of a spectrum from `transform`."""

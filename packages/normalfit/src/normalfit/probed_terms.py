@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from normalfit.blocks import entries_per_block
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -97,9 +99,9 @@ class ProbedTerms:
             if total is None:
                 rows = 1 if self._shared else terms
                 total = inner.new_zeros((rows, *inner.shape[1:]))
-            for k in range(terms):  # one at a time stays in the caches
-                met = image if outer is None else _entry(outer, k) * image
-                self.grid.add_product(_entry(total, k), met, _entry(inner, k), half=self._half)
+            for group in self._groups(terms):
+                met = image[None] if outer is None else _of(outer, group) * image
+                self.grid.add_product(_of(total, group), met, _of(inner, group), half=self._half)
         assert total is not None  # noqa: S101 - a probe set is never empty
         total = total if self._sides == 1 else total.conj_physical_()
         return self.grid.inverse_lags(total, half=self._half)
@@ -111,8 +113,8 @@ class ProbedTerms:
     def _features(self, side: int, factor: torch.Tensor) -> Iterator[torch.Tensor]:
         for index in range(len(self._probes)):
             inner = self._spectrum(side, index)
-            terms = range(max(len(inner), len(factor)))
-            yield torch.stack([self._convolved(inner, factor, k) for k in terms])
+            groups = self._groups(max(len(inner), len(factor)))
+            yield torch.cat([self._convolved(inner, factor, group) for group in groups])
 
     def _response(self, side: int, index: int, spectrum: torch.Tensor) -> torch.Tensor:
         outer = self._u if side == 0 else _conjugate(self._v)
@@ -120,15 +122,25 @@ class ProbedTerms:
         factor = spectrum if side == 0 else spectrum.conj()
         if outer is None:
             return self.grid.inverse((inner * factor).sum(0), half=self._half)
-        total = torch.zeros_like(outer[0])
-        for k, image in enumerate(outer):
-            total.addcmul_(image, self._convolved(inner, factor, k))
+        total: torch.Tensor | None = None
+        for group in self._groups(len(outer)):
+            convolved = self._convolved(inner, factor, group)
+            part = (outer[group] * convolved).sum(0)
+            total = part if total is None else total.add_(part)
+        assert total is not None  # noqa: S101 - there is a term
         return total
 
-    def _convolved(self, inner: torch.Tensor, factor: torch.Tensor, k: int) -> torch.Tensor:
-        """Return one term's ``(*shape)``; one at a time stays in the caches."""
-        inner, factor = _entry(inner, k), _entry(factor, k)
-        return self.grid.inverse_product(inner, factor, half=self._half)
+    def _convolved(self, inner: torch.Tensor, factor: torch.Tensor, group: slice) -> torch.Tensor:
+        return self.grid.inverse_product(_of(inner, group), _of(factor, group), half=self._half)
+
+    def _groups(self, terms: int) -> list[slice]:
+        """Return terms to work on together: as many as stay in the caches, or fill a GPU.
+
+        27 local kernels of 49³ lags on 48³ voxels, one core: 1.0 ms a kernel by one instead of
+        2.7 all together.
+        """
+        size = entries_per_block(self._probes[0], math.prod(self.grid.fft_shape))
+        return [slice(start, start + size) for start in range(0, terms, size)]
 
     def _spectrum(self, side: int, index: int) -> torch.Tensor:
         """Return the spectrum of what a kernel meets; one is kept always, as maps alternate."""
@@ -156,6 +168,6 @@ def _conjugate(image: torch.Tensor | None) -> torch.Tensor | None:
     return None if image is None else image.conj().resolve_conj()
 
 
-def _entry(entries: torch.Tensor, k: int) -> torch.Tensor:
-    """Return what a term has: its own, or what all of them share."""
-    return entries[k if len(entries) > 1 else 0]
+def _of(entries: torch.Tensor, group: slice) -> torch.Tensor:
+    """Return what terms have: their own, or what all of them share."""
+    return entries[group] if len(entries) > 1 else entries

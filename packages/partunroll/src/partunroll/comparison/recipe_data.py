@@ -76,7 +76,7 @@ class DataSection(Section):
     placement: PlacementSection = PlacementSection()
     noise: NoiseSection = NoiseSection()
     seed: Seed = 0  # of noise and phases
-    initial: Method = "auto"  # where networks start: filtered backprojection, or least squares
+    initial: Method = "auto"  # how initial estimates are made: by fdk (or FBP), or least-squares
     window: str = "hann"  # of the ramp filter of initial estimates
 
     @model_validator(mode="after")
@@ -86,7 +86,7 @@ class DataSection(Section):
             msg = f"one of made, volumes and store must be given, got {', '.join(given) or 'none'}"
             raise ValueError(msg)
         if self.store is not None:
-            vain = sorted(self.model_fields_set - {"store"})
+            vain = sorted(self.model_fields_set - {"made", "volumes", "store"})
             if vain:
                 msg = f"{', '.join(vain)} must be left out beside a store, whose samples are there"
                 raise ValueError(msg)

@@ -13,6 +13,7 @@ from normalfit.specs.yaml_mapping import read_yaml_mapping
 from partunroll.baselines.method import parse_method
 from partunroll.comparison.folder_split import split_folder
 from partunroll.comparison.recipe import Recipe
+from partunroll.comparison.recipe_data import DataSection
 from partunroll.comparison.recipe_row import with_network
 from partunroll.comparison.row_training import training_of
 from partunroll.configuration.train_config import describe_problems
@@ -43,20 +44,8 @@ def load_recipe(path: Path, data: Path | None = None, split: Path | None = None)
         msg = f"split must be given with a folder of volumes as data, got {split} alone"
         raise InputError(msg)
     document = read_yaml_mapping(path, "recipe", "see docs/comparison.md")
-    section = document.get("data")
-    if isinstance(section, dict):
-        section = _rooted(section, path.parent)
-        document["data"] = section if data is None else _replaced(section, data, split)
-        if data is not None and "store" in document["data"]:
-            document.pop("operators", None)  # a store has its own
-    operators = document.get("operators")
-    if isinstance(operators, dict):
-        document["operators"] = {
-            name: str((path.parent / value).absolute()) if isinstance(value, str) else value
-            for name, value in operators.items()
-        }
     try:
-        recipe = Recipe.model_validate(document)
+        recipe = Recipe.model_validate(_filled(document, path.parent, data, split))
     except ValidationError as error:
         msg = f"recipe {path} must be valid, got {_without_prefixes(describe_problems(error))}"
         raise InputError(msg) from error
@@ -65,6 +54,25 @@ def load_recipe(path: Path, data: Path | None = None, split: Path | None = None)
         msg = f"recipe {path} must be valid, got {'; '.join(problems)}"
         raise InputError(msg)
     return recipe
+
+
+def _filled(
+    document: dict[str, Any], folder: Path, data: Path | None, split: Path | None
+) -> dict[str, Any]:
+    """Return the document with its files relative to no folder, and with other data if given."""
+    document, section = dict(document), document.get("data")
+    if isinstance(section, dict):
+        section = _rooted(section, folder)
+        document["data"] = section if data is None else _replaced(section, data, split)
+        if data is not None and "store" in document["data"]:
+            document.pop("operators", None)  # a store has its own
+    operators = document.get("operators")
+    if isinstance(operators, dict):
+        document["operators"] = {
+            name: str((folder / value).absolute()) if isinstance(value, str) else value
+            for name, value in operators.items()
+        }
+    return document
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:
@@ -102,12 +110,13 @@ def _rooted(section: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _replaced(section: dict[str, Any], data: Path, split: Path | None) -> dict[str, Any]:
     """Return the data section with other objects."""
+    kept = {k: v for k, v in section.items() if k not in ("made", "volumes", "store")}
     if (data / "zarr.json").is_file():
         if split is not None:
             msg = f"split must be left out for a data store, which has its own, got {split}"
             raise InputError(msg)
+        DataSection.model_validate({**kept, "made": {}})  # what is replaced is checked, too
         return {"store": str(data.absolute())}  # its samples have their noise
-    kept = {k: v for k, v in section.items() if k not in ("made", "volumes", "store")}
     return {**kept, "volumes": split_folder(data, split)}
 
 

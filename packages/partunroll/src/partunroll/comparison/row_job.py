@@ -45,7 +45,7 @@ class ReconstructJob(_Job):
     candidates: dict[str, list[object]]  # by option; the best is chosen for every column
     checkpoint: Path | None
     options: ReconstructSection
-    crop: int | float | None = None  # the part of validation samples that is chosen by
+    crop: int | float | None  # the part of validation samples that is chosen by
     columns: dict[str, tuple[str, ...]]  # operators by column
     trained: Path  # with the validation samples
     tested: Path

@@ -94,16 +94,17 @@ class RowJobs:
     ) -> ReconstructJob:
         """Return the reconstructions of a row; with `training` where it has or uses a network."""
         factors = None if training is None else self.fitted(self.recipe.factors_of(row))
+        crop = self.recipe.crop if row.candidates else None
         options: dict[str, Any] = {
             "method": row.document,
             "candidates": row.candidates,
             "options": row.reconstruct.model_dump(mode="json"),
             "columns": dict(self.data.columns),
-            **({"crop": self.recipe.crop} if row.candidates else {}),
         }
         key = content_key(
             {
                 **options,
+                **({"crop": crop} if crop is not None else {}),
                 "files": method_digests(row),
                 "training": None if training is None else training.folder.name,
                 "factors": None if factors is None else factors.digests,
@@ -121,6 +122,7 @@ class RowJobs:
             checkpoint=None if training is None else training.run / "best.pt",
             trained=self.data.trained,
             tested=self.data.tested,
+            crop=crop,
             **options,
         )
 

@@ -17,7 +17,6 @@ from partunroll.completed_parts import CompletedParts
 from partunroll.durable_file import written_durably
 from partunroll.errors import InputError, NotFiniteError
 from partunroll.store.data_store import DataStore
-from partunroll.volumes.array_file import read_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +39,11 @@ def read_volume(folder: Path, sample: str) -> torch.Tensor:
     InputError
         It is not there, or damaged.
     """
+    path = volume_file(folder, sample)
     try:
-        return torch.from_numpy(read_array(volume_file(folder, sample), ()).values)
-    except InputError as error:
-        msg = f"{error}; remove the folder and run again"
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        msg = f"{path} must be a readable file, got: {error}; remove it and run again"
         raise InputError(msg) from error
 
 

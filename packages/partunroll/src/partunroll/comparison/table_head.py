@@ -103,10 +103,12 @@ def _factors(recipe: Recipe, parts: RowJobs) -> dict[str, str]:
             if facts["grid_error"] is not None  # type: ignore[index]
         ]
         options = ", ".join(f"{k} {v}" for k, v in recipe.factors[name].arguments().items())
-        seconds = [f"{s:.3g}" if s is not None else "unknown" for s in fitted.seconds.values()]
+        seconds = [
+            f"{operator} {'unknown' if s is None else f'{s:.0f} s'}"
+            for operator, s in fitted.seconds.items()
+        ]
         found[f"Factors {name}"] = (
-            f"{options}; error on the grid: {_listed(errors)}; seconds of the fits: "
-            f"{_listed(seconds)}"
+            f"{options}; error on the grid: {_listed(errors)}; fitted in {_listed(seconds)}"
         )
     return found
 

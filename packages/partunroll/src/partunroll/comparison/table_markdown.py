@@ -20,7 +20,8 @@ _EXPLAINED = (
 _COSTS = (
     "Peak memory is that of a process which does nothing but this row (on the CPU with Python and "
     "its libraries, some 700 MB), of a reconstruction without choosing options; training time is "
-    "that of the steps, without validations."
+    "that of the steps, without validations. Initial estimates, from which networks, PnP and DPIR "
+    "start, are not in the times of reconstructions."
 )
 
 
