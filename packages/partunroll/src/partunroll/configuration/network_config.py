@@ -23,6 +23,9 @@ class DRUNetConfig(Section):
     widths: tuple[Count, Count, Count, Count] = (8, 16, 32, 64)
     blocks: int = Field(1, ge=1)
     residual: bool = True  # D(x) = x + DRUNet(x): near identity before training (our choice)
+    demodulate: bool = (
+        False  # take the phase of complex volumes out before the DRUNet, and put it back
+    )
     weights: str | None = None  # path of weights to start from, 2-D ones inflated to 3-D
     # 2.1 times faster than torch's default layout on the CPU (32³, widths 8 … 64)
     channels_last: bool = True
@@ -55,6 +58,9 @@ class DRUNetConfig(Section):
             kind = "complex" if is_complex else "real"
             msg = f"network.prior.channels must be {channels} for {kind} volumes, "
             raise InputError(msg + f"got {self.channels}")
+        if self.demodulate and not is_complex:
+            msg = "network.prior.demodulate must be left out for real volumes, got true"
+            raise InputError(msg)
         found = {"dim": dim, "channels": channels, "slice_axis": slice_axis}
         return self.model_copy(update=found)
 

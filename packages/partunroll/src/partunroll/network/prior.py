@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from partunroll.configuration.network_config import PriorConfig
 from partunroll.errors import InputError
+from partunroll.network.local_phase import local_phase
 
 if TYPE_CHECKING:
     from partunroll.configuration.network_config import DRUNetConfig
@@ -22,7 +23,8 @@ class DRUNetPrior(nn.Module):
     """DRUNet with a fixed or a given noise-level input, ``(batch, *p)`` to ``(batch, *p)``.
 
     A 2-D prior on volumes treats the slices across one axis as a batch. A prior of two channels
-    takes complex patches, as real and imaginary part.
+    takes complex patches, as real and imaginary part; where it demodulates, ``D(x) = p D'(x / p)``
+    with the local phase p of x, so that D' sees nearly real images whatever the coils' phase.
 
     Parameters
     ----------
@@ -44,6 +46,7 @@ class DRUNetPrior(nn.Module):
         self.dim, self.channels = config.dim, config.channels or 1
         self.residual = config.residual
         self.noise_level = config.noise_level if isinstance(config, PriorConfig) else None
+        self._demodulates = config.demodulate
         self._slice_axis = 1 + (config.slice_axis or 0)
         last = torch.channels_last if config.dim == 2 else torch.channels_last_3d
         self._layout = last if config.channels_last else torch.contiguous_format
@@ -88,14 +91,16 @@ class DRUNetPrior(nn.Module):
 
     def _images(self, x: torch.Tensor, level: torch.Tensor | float) -> torch.Tensor:
         """Return ``DRUNet(x)`` of ``(count, *p)``, p with `dim` axes."""
-        images = _channels_first(x)
+        phase = local_phase(x) if self._demodulates else None
+        images = _channels_first(x if phase is None else x * phase.conj())
         padded = F.pad(_paired(images), _padding(images.shape[2:]), mode="replicate")
         if isinstance(level, torch.Tensor):
             level = level.expand(len(padded))
         result = self.drunet(padded.to(memory_format=self._layout), level)
         result = result[(slice(len(images)), slice(None), *(slice(n) for n in images.shape[2:]))]
         if x.is_complex():
-            return torch.view_as_complex(result.movedim(1, -1).contiguous().float())
+            complex_ = torch.view_as_complex(result.movedim(1, -1).contiguous().float())
+            return complex_ if phase is None else complex_ * phase
         return result[:, 0]
 
 
