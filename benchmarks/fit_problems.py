@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,11 @@ class Problem:
     name: str
     document: dict[str, Any]
     steps: int
+
+    @property
+    def batch(self) -> int:
+        """Probes to apply A*A to at once: many of a plane, whose rays are computed once."""
+        return max(1, 2**19 // math.prod(self.shape))
 
     @property
     def shape(self) -> tuple[int, ...]:

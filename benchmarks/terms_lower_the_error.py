@@ -1,6 +1,6 @@
 """More terms and a linear boundary lower the error of the paper's model, by how much, and why.
 
-    uv run benchmarks/terms_lower_the_error.py [--size 24] [--dense-size 18] [--quick]
+    uv run benchmarks/terms_lower_the_error.py [--size 16] [--dense-size 18] [--quick]
         [--dense-terms 2] [--volumes a.npz b.npz] [--claimed-only | --models "2 D C" local]
 
 Two parts. *Dense truth*: the best factors of cone-beam operators that fit in memory as matrices,
@@ -217,7 +217,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=24, help="voxels along each axis, from probes")
+    parser.add_argument("--size", type=int, default=16, help="voxels along each axis, from probes")
     parser.add_argument("--dense-size", type=int, default=18, help="the same of the dense truth")
     parser.add_argument("--dense-terms", type=int, default=2, help="terms of the dense truth")
     parser.add_argument("--probes", type=int, nargs="+", default=[16, 64, 224])

@@ -155,7 +155,7 @@ class _Descent:
         self._u = torch.stack([torch.ones_like(images[0]), *images[1:]]).to(like)
         self._h = like.new_zeros((terms, *self._grid.lags))
         self._h[(0, *[length // 2 for length in self._grid.lags])] = 1.0  # the identity
-        self._optimiser = torch.optim.Adam([self._u, self._h], lr=learning_rate)
+        self._optimiser = torch.optim.Adam([self._u, self._h], lr=learning_rate, fused=True)
         self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimiser, steps)
 
     def step(self, w: torch.Tensor, response: torch.Tensor) -> float:

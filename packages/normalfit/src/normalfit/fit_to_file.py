@@ -35,7 +35,7 @@ def fit_to_file(
     method: str = "least-squares",
     probes: int | None = None,
     responses: str | Path | None = None,
-    batch: int = 1,
+    batch: int | None = None,
     start: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,

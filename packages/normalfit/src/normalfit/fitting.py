@@ -19,7 +19,7 @@ from normalfit.linear_operator import check_operator
 from normalfit.metrics import patch_error
 from normalfit.model import Model
 from normalfit.probe_set_error import probe_set_error
-from normalfit.probes import collect_responses
+from normalfit.probes import collect_responses, default_batch
 from normalfit.progress import no_progress
 from normalfit.random_patch import half_grid
 from normalfit.warm_start import check_start
@@ -65,7 +65,7 @@ def fit(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     responses: ResponseFolder | None = None,
-    batch: int = 1,
+    batch: int | None = None,
     options: LeastSquaresOptions | AdamOptions | None = None,
     progress: Progress = no_progress,
     **model_options: Any,  # noqa: ANN401 - checked by Model
@@ -101,7 +101,7 @@ def fit(
         A folder that keeps the responses on disk; an interrupted fit goes on with them, and
         memory does not grow with the probes. None keeps them in memory.
     batch
-        Probes that ``N`` is applied to at once.
+        Probes that ``N`` is applied to at once; None: `default_batch`.
     options
         `LeastSquaresOptions` or `AdamOptions`; None: the defaults.
 
@@ -127,7 +127,8 @@ def fit(
             raise InputError(msg)
         check_start(start, wanted, shape, self_adjoint=operator.has_exact_adjoint, dtype=dtype)
     shared: dict[str, Any] = {"seed": seed, "device": device, "dtype": dtype}
-    kept: dict[str, Any] = {"folder": responses, "batch": batch, "progress": progress}
+    at_once = default_batch(shape) if batch is None else batch
+    kept: dict[str, Any] = {"folder": responses, "batch": at_once, "progress": progress}
 
     def collected(number: int, stream: Any) -> ProbeSet:  # noqa: ANN401 - a literal of probes.py
         return collect_responses(operator.normal, shape, number, stream=stream, **shared, **kept)

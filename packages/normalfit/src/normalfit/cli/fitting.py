@@ -98,8 +98,11 @@ def fit(
         typer.Option("--start", metavar="FACTORS", help="Go on from this factor file's factors."),
     ] = None,
     batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Probes that A*A is applied to at once.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--batch", min=1, help="Probes that A*A is applied to at once; default: 2^19 voxels."
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from normalfit.errors import InputError
-from normalfit.operators import joseph_cone_fast, joseph_cone_general
+from normalfit.operators import joseph_cone_fast, joseph_cone_general, joseph_fan
 from normalfit.operators.astra_backend import AstraProjector
 from normalfit.operators.detector_windows import DetectorWindows
 from normalfit.operators.joseph_ray import ConeRays
@@ -52,6 +52,7 @@ class ConeBeam(ProjectionOperator):
         _check_sources_outside(domain, geometry)
         self.geometry = geometry
         self._is_fast = joseph_cone_fast.covers(geometry)
+        self._is_fan = joseph_fan.covers(geometry, domain.shape[0])
         super().__init__(domain, backend)
 
     def refined(self, factor: int) -> ConeBeam:
@@ -71,11 +72,15 @@ class ConeBeam(ProjectionOperator):
 
     def _project(self, x: Real) -> Real:
         rays, offset = self._rays(), self._box.offset[::-1]
+        if self._is_fan:
+            return joseph_fan.project(x, rays, offset)
         project = joseph_cone_fast.project if self._is_fast else joseph_cone_general.project
         return np.stack([project(volume, rays, offset) for volume in x])
 
     def _backproject(self, y: Real) -> Real:
         rays, offset, shape = self._rays(), self._box.offset[::-1], self._box.shape[::-1]
+        if self._is_fan:
+            return joseph_fan.backproject(y, rays, offset, shape)
         fast = self._is_fast
         back = joseph_cone_fast.backproject if fast else joseph_cone_general.backproject
         return np.stack([back(windows, rays, offset, shape) for windows in y])

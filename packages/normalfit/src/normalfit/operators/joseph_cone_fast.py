@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-from normalfit.operators.joseph_ray import ConeRays, clip, direction_of, planes_ahead, source_of
+from normalfit.operators.joseph_ray import (
+    ConeRays,
+    clip,
+    direction_of,
+    neighbours,
+    path_of_column,
+    planes_ahead,
+    source_of,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +109,7 @@ def _backproject(
 def _project_column(
     volume: Real, rays: ConeRays, offset: Index, view: int, column: int, out: Real
 ) -> None:
-    along_x, source, direction, slope, intercept = _path(rays, view, column)
+    along_x, source, direction, slope, intercept = path_of_column(rays, view, column)
     sz, dz, rise = _rise(rays, view, column)
     main, cross = (0, 1) if along_x else (1, 0)
     low, high = planes_ahead(source, direction, offset[main], volume.shape[main])
@@ -109,7 +117,7 @@ def _project_column(
     line = np.zeros(volume.shape[2] + 2 * PAD, volume.dtype)
     out[:] = 0
     for k in range(math.ceil(low), math.floor(high) + 1):
-        near, far, w_near, w_far = _neighbours(
+        near, far, w_near, w_far = neighbours(
             intercept + slope * k, offset[cross], volume.shape[cross]
         )
         if along_x:
@@ -132,7 +140,7 @@ def _backproject_box(windows: Real, rays: ConeRays, offset: Index, volume: Real)
     for view in range(views):
         first_row = rays.window_offsets[view, 0]
         for column in range(columns):
-            along_x, source, direction, slope, intercept = _path(rays, view, column)
+            along_x, source, direction, slope, intercept = path_of_column(rays, view, column)
             main, cross = (0, 1) if along_x else (1, 0)
             low, high = planes_ahead(source, direction, offset[main], volume.shape[main])
             low, high = clip(low, high, intercept, slope, offset[cross], volume.shape[cross])
@@ -141,7 +149,7 @@ def _backproject_box(windows: Real, rays: ConeRays, offset: Index, volume: Real)
             sz, dz, rise = _rise(rays, view, column)
             _scale(rays, view, column, abs(direction), windows[view, column], scaled)
             for k in range(math.ceil(low), math.floor(high) + 1):
-                near, far, w_near, w_far = _neighbours(
+                near, far, w_near, w_far = neighbours(
                     intercept + slope * k, offset[cross], volume.shape[cross]
                 )
                 t = (k - source) / direction
@@ -152,30 +160,6 @@ def _backproject_box(windows: Real, rays: ConeRays, offset: Index, volume: Real)
                 else:
                     plane = k - offset[1]
                     _spread(even, odd, w_near, w_far, volume[near, plane], volume[far, plane])
-
-
-@njit(cache=True)
-def _path(rays: ConeRays, view: int, column: int) -> tuple[bool, float, float, float, float]:
-    """Path of a window's column in the x-y plane: ``cross = intercept + slope · main``.
-
-    Returns whether the main axis is x, source and direction along it, slope and intercept.
-    """
-    sx, sy, _ = source_of(rays, view)
-    dx, dy, _ = direction_of(rays, view, 0, rays.window_offsets[view, 1] + column)
-    if abs(dx) >= abs(dy):
-        return True, sx, dx, dy / dx, sy - sx * (dy / dx)
-    return False, sy, dy, dx / dy, sx - sy * (dx / dy)
-
-
-@njit(cache=True)
-def _neighbours(position: float, offset: int, count: int) -> tuple[int, int, float, float]:
-    """Two neighbours of a position in the box, and their weights: zero outside the box."""
-    index = math.floor(position)
-    weight = position - index
-    near, far = index - offset, index + 1 - offset
-    w_near = 1 - weight if 0 <= near < count else 0.0
-    w_far = weight if 0 <= far < count else 0.0
-    return min(max(near, 0), count - 1), min(max(far, 0), count - 1), w_near, w_far
 
 
 @njit(cache=True)

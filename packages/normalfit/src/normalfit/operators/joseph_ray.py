@@ -11,6 +11,7 @@ numba's cache watches only the file of a kernel: after an edit here, empty ``__p
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from numba import njit
@@ -100,3 +101,29 @@ def clip(
         return (low, high) if below < intercept < above else (1.0, 0.0)
     first, last = (below - intercept) / slope, (above - intercept) / slope
     return max(low, min(first, last)), min(high, max(first, last))
+
+
+@njit(cache=True)
+def path_of_column(
+    rays: ConeRays, view: int, column: int
+) -> tuple[bool, float, float, float, float]:
+    """Path of a window's column in the x-y plane: ``cross = intercept + slope · main``.
+
+    Returns whether the main axis is x, source and direction along it, slope and intercept.
+    """
+    sx, sy, _ = source_of(rays, view)
+    dx, dy, _ = direction_of(rays, view, 0, rays.window_offsets[view, 1] + column)
+    if abs(dx) >= abs(dy):
+        return True, sx, dx, dy / dx, sy - sx * (dy / dx)
+    return False, sy, dy, dx / dy, sx - sy * (dx / dy)
+
+
+@njit(cache=True)
+def neighbours(position: float, offset: int, count: int) -> tuple[int, int, float, float]:
+    """Two neighbours of a position in the box, and their weights: zero outside the box."""
+    index = math.floor(position)
+    weight = position - index
+    near, far = index - offset, index + 1 - offset
+    w_near = 1 - weight if 0 <= near < count else 0.0
+    w_far = weight if 0 <= far < count else 0.0
+    return min(max(near, 0), count - 1), min(max(far, 0), count - 1), w_near, w_far
