@@ -42,7 +42,8 @@ from normalfit.spectral_norm import spectral_norm
 from partunroll.configuration.train_config import TrainConfig
 from partunroll.network.networks import UnrolledNetwork
 from partunroll.network.trained_on import TrainedOn
-from partunroll.patches.patch_batch import PatchBatch, RestrictedNormals, ZeroPaddedNormals
+from partunroll.patches.patch_batch import PatchBatch
+from partunroll.patches.patch_normals import RestrictedNormals, ZeroPaddedNormals
 from partunroll.training.patch_training import training_step
 from partunroll.training.training_state import TrainingState
 
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from normalfit.linear_operator import LinearOperator
-    from partunroll.patches.patch_batch import PatchNormal
+    from partunroll.patches.patch_normals import PatchNormal
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from normalfit.errors import InputError
-from normalfit.fft import fft, ifft, next_smooth
+from normalfit.fft import fast_length, fft, ifft
 from normalfit.lag_grid import LagGrid
 from normalfit.lag_kernel import LagKernel
 
@@ -112,7 +112,8 @@ def test_adjoint_kernel_is_the_transposed_convolution(shape, lags, boundary):
 
 
 def test_smooth_sizes():
-    assert [next_smooth(n) for n in (1, 11, 13, 127, 121)] == [1, 12, 14, 128, 125]
+    assert [fast_length(n) for n in (1, 11, 13, 31)] == [1, 12, 14, 32]
+    assert [fast_length(n) for n in (33, 63, 90, 127, 121)] == [36, 64, 96, 128, 128]
 
 
 @pytest.mark.parametrize(

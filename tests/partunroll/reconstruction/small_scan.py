@@ -12,6 +12,7 @@ from normalfit.operators.cone_beam import ConeBeam
 from normalfit.operators.cone_geometry import ConeGeometry
 from normalfit.slab_memory import slab_bytes
 from normalfit.spectral_norm import SpectralNorm
+from partunroll.network.networks import data_step
 from partunroll.patches.blended_patches import overlapping_windows
 from partunroll.patches.patch_gradient import PatchProblem
 from partunroll.reconstruction.stored_problem import StoredProblem
@@ -47,7 +48,7 @@ class SmallNetwork(nn.Module):
         problem = PatchProblem(initial_estimate, initial_gradient, normal)
         x = initial_estimate
         for step_size in self.step_sizes:
-            x = self.prior(x - step_size * problem.gradient(x))
+            x = self.prior(data_step(x, step_size, problem, self.cg_iterations))
         return x
 
 

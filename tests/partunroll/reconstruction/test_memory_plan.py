@@ -33,7 +33,7 @@ def plan(monkeypatch):
     operator = cone((128, 128, 128))
     windows = overlapping_windows(operator.domain.shape, 32)
     network = UnrolledConfig(prior=PriorConfig(dim=3, widths=(8, 8, 8, 8)))
-    options = {"batch": 2, "refresh": 1}
+    options = {"batch": 2, "normal": "exact"}
     return lambda nbytes, **more: plan_memory(
         nbytes, operator, windows, network, None, **options, **more
     )
@@ -83,7 +83,7 @@ def test_proximal_steps_take_more_volumes(plan):
     solving = UnrolledConfig(cg_iterations=2, prior=PriorConfig(dim=3, widths=(8, 8, 8, 8)))
     windows = overlapping_windows((128, 128, 128), 32)
     assert plan_memory(
-        gradient, cone((128, 128, 128)), windows, solving, None, batch=2, refresh=1
+        gradient, cone((128, 128, 128)), windows, solving, None, batch=2, normal="exact"
     ).on_disk
 
 

@@ -21,10 +21,14 @@ def close(found, wanted):
     ("stored", "in_memory"),
     [
         ({}, {}),
-        ({"refresh": 2}, {"normal": "factors"}),
-        ({"refresh": 3, "stages": 1}, {"normal": "factors", "refresh": 3, "stages": 1}),
+        ({"normal": "factors", "refresh": 2}, {"normal": "factors"}),
+        (
+            {"normal": "factors", "refresh": 3, "stages": 1},
+            {"normal": "factors", "refresh": 3, "stages": 1},
+        ),
         ({"patch_normal": "exact"}, {"patch_normal": "exact"}),
         ({"patch_normal": "full"}, {"patch_normal": "full"}),
+        ({"patch_normal": "corrected"}, {"patch_normal": "corrected"}),
         ({"patch_shape": (1, 6, 8)}, {"patch_shape": (1, 6, 8)}),
         ({"patch_shape": (6, 1, 6), "blend": "crop"}, {"patch_shape": (6, 1, 6), "blend": "crop"}),
         ({"blend": "crop", "overlap": 4}, {"blend": "crop", "overlap": 4}),
@@ -48,20 +52,30 @@ def test_on_disk_equals_in_memory(scan, tmp_path, stored, in_memory):
     assert result.num_patches == expected.num_patches
 
 
+def test_corrected_patches_are_those_in_memory_where_steps_solve(scan, tmp_path):
+    scan.network.cg_iterations = 3
+    scan.network.step_sizes = 20 * torch.tensor(STEPS)
+    expected = scan.in_memory(patch_normal="corrected")
+    final = scan.on_disk(tmp_path / "work", patch_normal="corrected")[1]
+    np.testing.assert_allclose(final, expected.final.numpy(), rtol=1e-4, atol=2e-5)
+    exact = scan.in_memory(patch_normal="restricted")
+    assert (expected.final - exact.final).abs().max() > 1e-3  # the factors are rough
+
+
 def test_factors_in_memory_and_in_a_file_are_the_same(scan, tmp_path):
-    from_file = scan.on_disk(tmp_path / "a", refresh=2)[1]
-    from_memory = scan.on_disk(tmp_path / "b", refresh=2, factors=scan.factors)[1]
+    from_file = scan.on_disk(tmp_path / "a", normal="factors", refresh=2)[1]
+    options = {"normal": "factors", "refresh": 2, "factors": scan.factors}
+    from_memory = scan.on_disk(tmp_path / "b", **options)[1]
     np.testing.assert_allclose(from_file, from_memory, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("refresh", [1, 2])
-def test_proximal_steps_are_those_in_memory(scan, tmp_path, refresh):
+@pytest.mark.parametrize(("normal", "refresh"), [("exact", 1), ("factors", 1), ("factors", 2)])
+def test_proximal_steps_are_those_in_memory(scan, tmp_path, normal, refresh):
     scan.network.cg_iterations = 3
     scan.network.step_sizes = 20 * torch.tensor(STEPS)
-    expected = scan.in_memory(
-        normal="exact" if refresh == 1 else "factors", refresh=refresh, stages=1
-    )
-    result, final, _ = scan.on_disk(tmp_path / "work", refresh=refresh, stages=1)
+    options = {"normal": normal, "refresh": refresh, "stages": 1}
+    expected = scan.in_memory(**options)
+    result, final, _ = scan.on_disk(tmp_path / "work", **options)
     np.testing.assert_allclose(final, expected.final.numpy(), rtol=1e-4, atol=2e-5)
     for found, wanted in zip(result.history, expected.history, strict=True):
         assert found.gradient_norm == pytest.approx(wanted.gradient_norm, rel=1e-4)
@@ -69,7 +83,7 @@ def test_proximal_steps_are_those_in_memory(scan, tmp_path, refresh):
     left = {path.name for path in (tmp_path / "work").iterdir() if path.is_dir()}
     assert left == {"initial_estimate", "iterate-3"}
     scan.network.cg_iterations = 0
-    gradient = scan.on_disk(tmp_path / "gradient", refresh=refresh, stages=1)[1]
+    gradient = scan.on_disk(tmp_path / "gradient", **options)[1]
     assert np.abs(gradient - final).max() > 1e-3  # far above the tolerance: the steps solve
 
 

@@ -11,8 +11,8 @@ from partunroll.configuration.train_config import TrainConfig
 from partunroll.errors import InputError
 from partunroll.network.checkpoint import Checkpoint, load_checkpoint
 from partunroll.network.prior import DRUNetPrior
-from partunroll.patches.patch_batch import RestrictedNormals, ZeroPaddedNormals
 from partunroll.patches.patch_normal import patch_normal_kind
+from partunroll.patches.patch_normals import RestrictedNormals, ZeroPaddedNormals
 from partunroll.training.patch_dataset import PatchDataset
 from partunroll.training.patch_training import train
 

@@ -10,7 +10,7 @@ from normalfit.factor_file import open_factors
 from normalfit.grid import Patch
 from normalfit.restriction import restrict
 from partunroll.errors import InputError
-from partunroll.patches.patch_batch import RestrictedNormals
+from partunroll.patches.patch_normals import RestrictedNormals
 from partunroll.patches.patch_symmetry import PatchSymmetry
 from partunroll.store.data_store import DataStore, SampleInfo, create_store
 from partunroll.training.patch_dataset import PatchDataset

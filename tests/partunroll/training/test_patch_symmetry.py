@@ -12,8 +12,9 @@ from normalfit.lag_kernel import LagKernel
 from normalfit.restriction import restrict_batch
 from normalfit.specs import spec_from_document
 from partunroll.network.networks import data_step
-from partunroll.patches.patch_batch import PatchBatch, RestrictedNormals
+from partunroll.patches.patch_batch import PatchBatch
 from partunroll.patches.patch_gradient import PatchProblem
+from partunroll.patches.patch_normals import RestrictedNormals
 from partunroll.patches.patch_symmetry import PatchSymmetry, rotations
 
 SHAPE, PATCH = (8, 8, 8), (5, 5, 5)

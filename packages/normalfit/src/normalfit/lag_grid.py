@@ -79,7 +79,7 @@ class LagGrid:
         away from zero, outside the support.
         """
         return tuple(
-            n if end == "periodic" else fft.next_smooth(n + length // 2)
+            n if end == "periodic" else fft.fast_length(n + length // 2)
             for n, length, end in zip(self.shape, self.lags, self.boundary, strict=True)
         )
 

@@ -31,7 +31,7 @@ def slab_bytes(kernel: LagKernel, terms: int, points: int) -> int:
 
 def least_bytes(kernel: LagKernel, terms: int) -> int:
     """Return about what the thinnest slab takes, of one plane and its halo."""
-    points = fft.next_smooth(2 * support(kernel) + 1)
+    points = fft.fast_length(2 * support(kernel) + 1)
     return slab_bytes(kernel, terms, min(kernel.grid.fft_shape[0], points))
 
 
@@ -50,7 +50,7 @@ def most_planes(kernel: LagKernel, terms: int, max_bytes: int) -> int:
     fitting = [
         points
         for points in range(halo + 1, min(whole, MAX_ELEMENTS // plane + 1))
-        if fft.next_smooth(points) == points and slab_bytes(kernel, terms, points) <= max_bytes
+        if fft.fast_length(points) == points and slab_bytes(kernel, terms, points) <= max_bytes
     ]
     if not fitting:
         needed = least_bytes(kernel, terms)

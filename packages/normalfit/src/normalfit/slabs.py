@@ -166,7 +166,7 @@ class SlabFactors:
         if planes is None:
             allowed = DEFAULT_BYTES if max_bytes is None else max_bytes
             planes = most_planes(kernel, factors.terms, allowed)
-        points = fft.next_smooth(planes + 2 * support(kernel))
+        points = fft.fast_length(planes + 2 * support(kernel))
         whole = points >= kernel.grid.fft_shape[0]
         planes = kernel.shape[0] if whole else points - 2 * support(kernel)
         return cls(factors, kernel.to(device, None), planes, device)

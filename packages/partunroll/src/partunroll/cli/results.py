@@ -23,7 +23,8 @@ from partunroll.cli.options import (
 )
 
 Normal = Literal["exact", "factors"]
-PatchNormal = Literal["factors", "restricted", "full", "exact"]  # exact: old, for restricted
+# exact: old, for restricted
+PatchNormal = Literal["factors", "corrected", "restricted", "full", "exact"]
 BlendKind = Literal["hann", "gaussian", "crop"]
 
 
@@ -49,7 +50,7 @@ def reconstruct(
     ] = 2,
     normal: Annotated[
         Normal,
-        typer.Option("--normal", help="A*A on the whole volume in stage 1."),
+        typer.Option("--normal", help="A*A in stage 1, between exact gradients and in solves."),
     ] = "exact",
     patch_normal: Annotated[
         PatchNormal | None,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from partunroll.configuration.config_section import Count, PatchShape, Section
+from partunroll.patches.patch_normal import PatchNormalKind
 
 NETWORK = "$NETWORK"  # stands in a method's options for the checkpoint of the row that it uses
 
@@ -18,7 +19,7 @@ class ReconstructSection(Section):
 
     stages: Literal[1, 2] | None = None  # None: 2, or 1 for post-processing
     normal: Literal["exact", "factors"] = "exact"  # on the whole volume, in stage 1
-    patch_normal: Literal["factors", "restricted", "full"] | None = None  # None: as in training
+    patch_normal: PatchNormalKind | None = None  # None: as in training
     refresh: Count | None = None
     patch_shape: PatchShape | None = None  # None: as in training
     overlap: Literal["half"] | int | None = None

@@ -14,6 +14,7 @@ from partunroll.baselines.problem import Problem, estimated_norm
 from partunroll.comparison.central_part import central_psnr
 from partunroll.comparison.recipe_row import with_network
 from partunroll.network.checkpoint import load_checkpoint
+from partunroll.patches.patch_normal import needs_factors
 from partunroll.reconstruction.two_stages import reconstruct
 from partunroll.store.data_store import DataStore
 
@@ -129,7 +130,7 @@ class NetworkSolver:
         norm = trained.get(spec.fingerprint, file.norm.value)
         A = spec.build()
         uses_factors = options["normal"] == "factors" or (
-            options["stages"] == 2 and options["patch_normal"] == "factors"
+            options["stages"] == 2 and needs_factors(options["patch_normal"])
         )
         factors = file.load(self._device) if uses_factors else None
         network = self._checkpoint.build_network(self._device)

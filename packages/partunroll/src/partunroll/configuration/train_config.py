@@ -127,6 +127,16 @@ class TrainConfig(Section):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _corrected_where_factors_solve(self) -> TrainConfig:
+        if self.normal == "corrected" and not getattr(self.network, "cg_iterations", 0):
+            msg = (
+                "normal must not be corrected where no proximal step solves with factors, got "
+                "network.cg_iterations 0; set it, or take restricted"
+            )
+            raise ValueError(msg)
+        return self
+
     def resolved(self, grid_shape: tuple[int, ...], *, is_complex: bool = False) -> TrainConfig:
         """Return the config with everything that depends on the volumes filled in.
 

@@ -160,5 +160,5 @@ def data_step(
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         gradient = problem.gradient(x)
         return x - step_size * proximal_direction(
-            problem.normal, gradient, step_size, cg_iterations
+            problem.solver, gradient, step_size, cg_iterations
         )

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from partunroll.patches.patch_normals import CorrectedNormal
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -70,6 +72,14 @@ class PatchProblem:
     initial_gradient: torch.Tensor
     normal: Callable[[torch.Tensor], torch.Tensor]
 
+    @property
+    def solver(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What proximal steps solve with: `normal`, or the factors of a corrected one."""
+        normal = self.normal
+        return normal.approximate if isinstance(normal, CorrectedNormal) else normal
+
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``B_p (x_p − x0_p) + g0``."""
+        if x is self.initial_estimate:
+            return self.initial_gradient
         return self.normal(x - self.initial_estimate) + self.initial_gradient

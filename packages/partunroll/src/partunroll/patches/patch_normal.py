@@ -6,11 +6,17 @@ from typing import Literal, get_args
 
 from partunroll.errors import InputError
 
-# 'factors': B restricted to the patch (paper, eqs. 19-20). The ablations: 'restricted' is the
-# exact A*A of rays that meet the patch; 'full' is A*A of the whole volume, zero outside the
-# patch, which the paper replaced: the same numbers to rounding, at the cost of the volume.
-PatchNormalKind = Literal["factors", "restricted", "full"]
+# 'factors': B restricted to the patch (paper, eqs. 19-20). 'corrected': gradients are exact, by
+# the rays that meet the patch, and proximal steps solve with B. The ablations: 'restricted' is
+# the exact A*A of those rays; 'full' is A*A of the whole volume, zero outside the patch, which
+# the paper replaced: the same numbers to rounding, at the cost of the volume.
+PatchNormalKind = Literal["factors", "corrected", "restricted", "full"]
 _OLD_NAMES = {"exact": "restricted"}  # until full came
+
+
+def needs_factors(kind: PatchNormalKind) -> bool:
+    """Return whether a kind takes factors."""
+    return kind in ("factors", "corrected")
 
 
 def patch_normal_kind(name: str) -> PatchNormalKind:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from normalfit.fft import next_smooth
+from normalfit.fft import fast_length
 from normalfit.grid import Patch
 from normalfit.operators.projection_operator import ProjectionOperator
 from normalfit.slab_memory import least_bytes
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from partunroll.configuration.train_config import NetworkConfig
     from partunroll.network.networks import Network
     from partunroll.patches.windows import BlendWindows
+    from partunroll.reconstruction.volume_problem import Normal
     from partunroll.reconstruction.work_folder import WorkFolder
 
 # our choices, from the code that they count the arrays of
@@ -63,7 +64,7 @@ def plan_memory(
     factors: FactorFile | None,
     *,
     batch: int,
-    refresh: int,
+    normal: Normal,
     whole_normals: bool = False,
 ) -> MemoryPlan:
     """Return how a reconstruction stays within the memory that it may take.
@@ -74,7 +75,7 @@ def plan_memory(
         Bytes that the process may hold, with all that it holds now; None: volumes are in memory.
     operator, windows, network, factors
         What is reconstructed, by what; factors in a file.
-    batch, refresh
+    batch, normal
         As for `reconstruct`.
     whole_normals
         Whether patches are embedded into the volume to apply ``A*A``.
@@ -97,13 +98,13 @@ def plan_memory(
         + 4 * batch * math.prod(patch) * network.prior.widths[0] * _FEATURE_MAPS
     )
     volumes = _VOLUMES + (_SOLVED_VOLUMES if getattr(network, "cg_iterations", 0) else 0)
-    if fixed + volumes * volume + _factor_bytes(factors, refresh) <= max_memory:
+    if fixed + volumes * volume + _factor_bytes(factors, normal) <= max_memory:
         return MemoryPlan(on_disk=False, planes=shape[0], slab_bytes=0)
     by_slabs = isinstance(operator, ProjectionOperator) and not whole_normals
     whole = 0 if by_slabs else _WHOLE_VOLUMES * volume
     fixed += whole + _STRIPS * plane // shape[1] * math.prod(patch[:2]) + 2 * VOLUME_CHUNK * plane
     for_factors = 0
-    if factors is not None and refresh > 1:
+    if factors is not None and normal == "factors":
         kernel = factors.load_kernel()
         fixed += 2 * kernel.values.nbytes
         for_factors = least_bytes(kernel, factors.terms)
@@ -149,7 +150,7 @@ def load_code(
         operator.restricted(point).normal(torch.zeros(point.shape, dtype=dtype, device=device))
 
 
-def _factor_bytes(factors: FactorFile | None, refresh: int) -> int:
+def _factor_bytes(factors: FactorFile | None, normal: Normal) -> int:
     """Return what factors take that are read as a whole, with their spectrum where it is used."""
     if factors is None:
         return 0
@@ -157,11 +158,11 @@ def _factor_bytes(factors: FactorFile | None, refresh: int) -> int:
     itemsize = 8 if factors.is_complex else 4
     values = sum(math.prod(entries[name].shape) for name in ("kernel", "u", "v") if name in entries)
     stored = 2 * itemsize * values
-    if refresh == 1:
+    if normal == "exact":
         return stored
     lags = factors.header.lags
     padded = [
-        n if end == "periodic" else next_smooth(n + length // 2)
+        n if end == "periodic" else fast_length(n + length // 2)
         for n, length, end in zip(factors.shape, lags, factors.boundary, strict=True)
     ]
     return stored + (factors.terms + 2) * itemsize * math.prod(padded)

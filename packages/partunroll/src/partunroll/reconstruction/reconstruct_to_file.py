@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from partunroll.patches.patch_normal import PatchNormalKind
     from partunroll.patches.windows import BlendKind
     from partunroll.reconstruction.reconstruction_file import ReconstructionFile
-    from partunroll.reconstruction.two_stages import Normal
+    from partunroll.reconstruction.volume_problem import Normal
 
 
 def reconstruct_to_file(

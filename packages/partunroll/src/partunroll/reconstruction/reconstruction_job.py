@@ -153,7 +153,7 @@ class ReconstructionJob:
                 operator, scan.measurements, work.volume(INITIAL), self.matched.norm,
                 self.matched.factors, planes=plan.planes, slab_bytes=plan.slab_bytes,
             )  # fmt: skip
-            names = ("stages", "patch_normal", "refresh", "batch")
+            names = ("stages", "patch_normal", "normal", "refresh", "batch")
             result = reconstruct_stored(
                 network,
                 problem,
@@ -172,7 +172,7 @@ class ReconstructionJob:
             self.checkpoint.network,
             self.matched.factors,
             batch=self.settings["batch"],
-            refresh=self.settings["refresh"],
+            normal=self.settings["normal"],
             whole_normals=self.settings["stages"] == 2 and self.settings["patch_normal"] == "full",
         )
 

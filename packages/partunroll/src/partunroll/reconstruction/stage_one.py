@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from normalfit.grid import Patch
     from partunroll.network.networks import Network
     from partunroll.patches.windows import BlendWindows
-    from partunroll.reconstruction.volume_problem import VolumeProblem
+    from partunroll.reconstruction.volume_problem import Normal, VolumeProblem
     from partunroll.reconstruction.work_folder import WorkFolder
 
 KEPT = "iterate-"  # names of iterates in a work folder
@@ -31,6 +31,7 @@ def unroll_volume(
     problem: VolumeProblem,
     windows: BlendWindows,
     *,
+    normal: Normal = "exact",
     refresh: int = 1,
     batch: int = 1,
     progress: Progress | None = None,
@@ -44,7 +45,7 @@ def unroll_volume(
     of the last exact one. Never ``B x − A*y``: the two are inconsistent, and it ends below the
     initial estimate (prototype: 24.7 dB from 29.1, where the exact gradient gives 32.9). Networks
     of proximal steps solve with the exact ``A*A``, one application per CG iteration, or with
-    ``B`` where `refresh` is above 1.
+    ``B``, none.
 
     Parameters
     ----------
@@ -54,8 +55,10 @@ def unroll_volume(
         The reconstruction's; its factors are used where `refresh` is above 1.
     windows
         Patches that the prior is applied to, with their windows.
+    normal
+        What proximal steps solve with.
     refresh
-        Iterations per exact gradient, at least 1.
+        Iterations per exact gradient, at least 1; 1 where `normal` is exact.
     batch
         Patches that the prior is applied to together.
     progress
@@ -69,10 +72,10 @@ def unroll_volume(
     Raises
     ------
     InputError
-        `refresh` needs factors that are not there.
+        There are no factors where `normal` says so.
     """
     x, history = _kept(problem.initial_estimate, work)
-    normal = problem.scaled_normal if refresh == 1 else problem.approximate_normal
+    solver = problem.scaled_normal if normal == "exact" else problem.approximate_normal
     progress = progress or Progress(disable=True)
     count = len(windows.patches)
     total, done = count * len(network.step_sizes), count * len(history)
@@ -87,7 +90,7 @@ def unroll_volume(
         else:
             gradient = problem.approximate_normal(x - x_ref) + gradient_ref
         history.append(Iteration(float(step_size), float(gradient.norm()), residual_norm))
-        direction = proximal_direction(normal, gradient[None], step_size, network.cg_iterations)[0]
+        direction = proximal_direction(solver, gradient[None], step_size, network.cg_iterations)[0]
         x = patched_prior(
             network,
             x - step_size * direction,

@@ -9,8 +9,9 @@ from rich.progress import Progress
 
 from normalfit.restriction import restrict_batch
 from partunroll.patches.blended_patches import blend_patches, extract
-from partunroll.patches.patch_batch import RestrictedNormals, ZeroPaddedNormals
 from partunroll.patches.patch_gradient import initial_gradient
+from partunroll.patches.patch_normal import needs_factors
+from partunroll.patches.patch_normals import patch_normal
 from partunroll.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from normalfit.linear_operator import LinearOperator
     from partunroll.network.gradient_log import GradientLog
     from partunroll.network.networks import Network
-    from partunroll.patches.patch_batch import PatchNormal
     from partunroll.patches.patch_normal import PatchNormalKind
+    from partunroll.patches.patch_normals import PatchNormal
     from partunroll.patches.windows import BlendWindows
     from partunroll.reconstruction.volume_problem import VolumeProblem
 
@@ -110,29 +111,20 @@ def patch_solver(
     """
     progress = progress or Progress(disable=True)
     task = progress.add_task("stage 2", total=len(windows.patches))
-    factors = problem.scaled_factors if normal == "factors" else None
+    factors = problem.scaled_factors if needs_factors(normal) else None
     volumes = (problem.initial_estimate, context, residual_backprojection)
 
     def solve(patches: Sequence[Patch], is_logged: bool = True) -> torch.Tensor:
         x0, x_hat, r_hat = (extract(volume, patches) for volume in volumes)
-        if factors is not None:
-            normals: PatchNormal | None = restrict_batch(factors, patches)
-        else:
-            normals = exact_normals(normal, problem.operator, patches, problem.norm)
+        approximate = None if factors is None else restrict_batch(factors, patches)
         progress.advance(task, len(patches) * ranks.size)
         watch = log if is_logged else None
         return solve_patches(
-            network, problem.operator, problem.norm, patches, (x0, x_hat, r_hat), normals, watch
-        )
+            network, problem.operator, problem.norm, patches, (x0, x_hat, r_hat), normal,
+            approximate, watch,
+        )  # fmt: skip
 
     return solve
-
-
-def exact_normals(
-    kind: PatchNormalKind, operator: LinearOperator, patches: Sequence[Patch], norm: float
-) -> PatchNormal | None:
-    """Return ``A*A`` on the whole volume for 'full'; None, for `solve_patches`, otherwise."""
-    return ZeroPaddedNormals(operator, tuple(patches), norm) if kind == "full" else None
 
 
 def solve_patches(
@@ -141,7 +133,8 @@ def solve_patches(
     norm: float,
     patches: Sequence[Patch],
     parts: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    normal: PatchNormal | None,
+    kind: PatchNormalKind,
+    approximate: PatchNormal | None,
     log: GradientLog | None = None,
 ) -> torch.Tensor:
     """Return a batch of patches, ``(batch, *p)``, each solved for itself.
@@ -154,12 +147,13 @@ def solve_patches(
         Where they are.
     parts
         ``x0``, ``x̂`` and ``r̂`` there, ``(batch, *p)`` each.
-    normal
-        What the iterations apply, divided by the norm; None for the exact ``P_i N P_iᵀ`` of the
-        rays that meet each patch, whose restricted operators the initial gradients need anyway.
+    kind
+        What the iterations apply.
+    approximate
+        ``P_i B P_iᵀ``, divided by the norm, for the kinds that need factors.
     """
     restricted = tuple(operator.restricted(patch) for patch in patches)
     items = zip(restricted, *parts, strict=True)
     gradient = torch.stack([initial_gradient(*item) for item in items]) / norm
-    normal = RestrictedNormals(restricted, norm) if normal is None else normal
+    normal = patch_normal(kind, operator, patches, restricted, norm, approximate)
     return network(parts[0], gradient, log.watched(normal, gradient) if log else normal)

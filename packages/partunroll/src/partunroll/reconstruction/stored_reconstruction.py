@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from partunroll.patches.patch_normal import patch_normal_kind
+from partunroll.patches.patch_normal import needs_factors, patch_normal_kind
 from partunroll.reconstruction.reconstruction_result import Reconstruction
 from partunroll.reconstruction.stored_stage_one import unroll_stored
 from partunroll.reconstruction.stored_stage_two import refine_stored
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from partunroll.patches.patch_normal import PatchNormalKind
     from partunroll.patches.windows import BlendWindows
     from partunroll.reconstruction.stored_problem import StoredProblem
+    from partunroll.reconstruction.volume_problem import Normal
     from partunroll.reconstruction.work_folder import WorkFolder
     from partunroll.store.stored_volume import StoredVolume
 
@@ -34,6 +35,7 @@ def reconstruct_stored(
     *,
     stages: Literal[1, 2] = 2,
     patch_normal: PatchNormalKind | Literal["exact"] = "factors",
+    normal: Normal = "exact",
     refresh: int = 1,
     batch: int = 2,
     progress: Progress | None = None,
@@ -54,7 +56,7 @@ def reconstruct_stored(
         The patches and their windows.
     work
         Where the volumes are; what is finished in it is not computed again.
-    stages, patch_normal, refresh, batch, progress
+    stages, patch_normal, normal, refresh, batch, progress
         As for `reconstruct`, checked.
 
     Raises
@@ -63,12 +65,13 @@ def reconstruct_stored(
         Factors are asked for and not given, or the result is not finite.
     """
     patch_normal = patch_normal_kind(patch_normal)
-    if refresh > 1 or (stages == 2 and patch_normal == "factors"):
+    if normal == "factors" or (stages == 2 and needs_factors(patch_normal)):
         problem.check_factors()
     times = [time.perf_counter()]
     x_hat, history = unroll_stored(
-        network, problem, windows, work, refresh=refresh, batch=batch, progress=progress
-    )
+        network, problem, windows, work, normal=normal, refresh=refresh, batch=batch,
+        progress=progress,
+    )  # fmt: skip
     times.append(time.perf_counter())
     patch_history: tuple[Iteration, ...] = ()
     final, residual_norm = x_hat, None

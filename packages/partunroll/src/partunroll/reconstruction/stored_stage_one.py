@@ -13,12 +13,14 @@ from partunroll.reconstruction.stored_conjugate_gradient import solve_stored
 from partunroll.reconstruction.work_folder import INITIAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from normalfit.grid import Patch
     from partunroll.network.networks import Network
     from partunroll.patches.windows import BlendWindows
+    from partunroll.reconstruction.stored_conjugate_gradient import Slabs
     from partunroll.reconstruction.stored_problem import StoredProblem
+    from partunroll.reconstruction.volume_problem import Normal
     from partunroll.reconstruction.work_folder import WorkFolder
     from partunroll.store.stored_volume import StoredVolume
 
@@ -29,6 +31,7 @@ def unroll_stored(
     windows: BlendWindows,
     work: WorkFolder,
     *,
+    normal: Normal = "exact",
     refresh: int = 1,
     batch: int = 1,
     progress: Progress | None = None,
@@ -41,7 +44,7 @@ def unroll_stored(
 
     Parameters
     ----------
-    network, windows, refresh, batch, progress
+    network, windows, normal, refresh, batch, progress
         As for `unroll_volume`.
     problem
         The reconstruction's.
@@ -51,19 +54,20 @@ def unroll_stored(
     Raises
     ------
     InputError
-        `refresh` needs factors that are not there.
+        There are no factors where `normal` says so.
     """
     progress = progress or Progress(disable=True)
     device = problem.measurements.device
     count = len(network.step_sizes)
     task = progress.add_task("stage 1", total=count * len(windows.patches))
+    solver = problem.scaled_normal if normal == "exact" else problem.scaled_factors
     for k, step_size in enumerate(network.step_sizes.tolist()):
         after, stepped = _iterate(k + 1), f"stepped-{k}"
         if work.finished(after) is None:
             if work.finished(stepped) is None:
                 iterations = network.cg_iterations
                 facts = (
-                    _solve_step(problem, work, k, refresh, step_size, iterations)
+                    _solve_step(problem, solver, work, k, refresh, step_size, iterations)
                     if iterations
                     else _take_step(problem, work, k, refresh, step_size)
                 )
@@ -105,6 +109,7 @@ def _take_step(
 
 def _solve_step(
     problem: StoredProblem,
+    solver: Callable[[StoredVolume], Slabs],
     work: WorkFolder,
     k: int,
     refresh: int,
@@ -115,10 +120,9 @@ def _solve_step(
     name = f"gradient-{k}"
     if work.finished(name) is None:
         work.finish(name, **_write_gradient(problem, work, k, refresh, step_size))
-    normal = problem.scaled_normal if refresh == 1 else problem.scaled_factors
 
     def shifted(p: StoredVolume) -> Iterator[tuple[int, torch.Tensor]]:
-        for start, slab in normal(p):
+        for start, slab in solver(p):
             yield start, torch.from_numpy(p[start : start + len(slab)]).to(slab) + step_size * slab
 
     direction = solve_stored(shifted, name, work, f"direction-{k}", iterations=iterations)

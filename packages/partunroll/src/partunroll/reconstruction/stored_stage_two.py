@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich.progress import Progress
 
 from partunroll.network.gradient_log import GradientLog
-from partunroll.reconstruction.stage_two import exact_normals, solve_patches
+from partunroll.patches.patch_normal import needs_factors
+from partunroll.reconstruction.stage_two import solve_patches
 from partunroll.reconstruction.stored_blend import blend_to_disk
 from partunroll.reconstruction.work_folder import REFINED
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from normalfit.grid import Patch
     from partunroll.network.iteration import Iteration
     from partunroll.network.networks import Network
-    from partunroll.patches.patch_batch import PatchNormal
     from partunroll.patches.patch_normal import PatchNormalKind
     from partunroll.patches.windows import BlendWindows
     from partunroll.reconstruction.stored_problem import StoredProblem
@@ -68,17 +68,13 @@ def refine_stored(
     volumes = (problem.initial_estimate, context, work.volume(BACKPROJECTION))
 
     def solve(patches: Sequence[Patch], is_logged: bool) -> torch.Tensor:
-        normals: PatchNormal | None
-        if normal == "factors":
-            normals = problem.restricted_factors(patches)
-        else:
-            normals = exact_normals(normal, problem.operator, patches, problem.norm)
+        approximate = problem.restricted_factors(patches) if needs_factors(normal) else None
         parts = [volume.extract(patches, device) for volume in volumes]
         progress.advance(task, len(patches) * work.ranks.size)
         watch = log if is_logged else None
         return solve_patches(
             network, problem.operator, problem.norm, patches, (parts[0], parts[1], parts[2]),
-            normals, watch,
+            normal, approximate, watch,
         )  # fmt: skip
 
     if work.finished(REFINED) is None:

@@ -10,12 +10,12 @@ import torch
 
 from partunroll.errors import InputError, NotFiniteError
 from partunroll.patches.blended_patches import overlapping_windows
-from partunroll.patches.patch_normal import patch_normal_kind
+from partunroll.patches.patch_normal import needs_factors, patch_normal_kind
 from partunroll.ranks import ALONE, Ranks
 from partunroll.reconstruction.kept_stage_two import refine_kept
 from partunroll.reconstruction.reconstruction_result import Reconstruction
 from partunroll.reconstruction.stage_one import unroll_volume
-from partunroll.reconstruction.volume_problem import VolumeProblem
+from partunroll.reconstruction.volume_problem import Normal, VolumeProblem
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from partunroll.patches.windows import BlendKind
     from partunroll.reconstruction.work_folder import WorkFolder
 
-Normal = Literal["exact", "factors"]
 REFRESH = 2  # with factors: half of the applications of A*A, at a cost of 0.05 dB (design §5)
 
 
@@ -74,7 +73,8 @@ def reconstruct(
     stages
         1 leaves out the second.
     normal
-        What stage 1 applies to the whole volume between exact gradients.
+        What stage 1 applies to the whole volume between exact gradients, and what its proximal
+        steps solve with.
     patch_normal
         What stage 2 applies to patches; as in training. 'exact' is an old name of 'restricted'.
     refresh
@@ -100,13 +100,14 @@ def reconstruct(
         operator.domain.shape, patch_shape, overlap, stride=stride, blend=blend
     )
     refresh = checked_refresh(normal, refresh)
-    if refresh > 1 or (stages == 2 and patch_normal == "factors"):
+    if normal == "factors" or (stages == 2 and needs_factors(patch_normal)):
         _ = problem.scaled_factors  # raises now, not after stage 1, where there are none
     times = [time.perf_counter()]
     x_hat, history = unroll_volume(
         network,
         problem,
         windows,
+        normal=normal,
         refresh=refresh,
         batch=batch,
         progress=progress,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -16,6 +16,9 @@ from partunroll.memory_size import total_bytes
 if TYPE_CHECKING:
     from normalfit.factors import Factors
     from normalfit.linear_operator import LinearOperator
+
+# What proximal steps of stage 1 solve with, and what stands for A*A between exact gradients
+Normal = Literal["exact", "factors"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,10 @@ import torch
 from partunroll.configuration.network_config import DenoisingConfig
 from partunroll.errors import InputError
 from partunroll.patches.denoising_batch import DenoisingBatch, TrainingBatch, add_noise
-from partunroll.patches.patch_batch import PatchBatch, RestrictedNormals, ZeroPaddedNormals
+from partunroll.patches.patch_batch import PatchBatch
 from partunroll.patches.patch_gradient import initial_gradient
+from partunroll.patches.patch_normal import needs_factors
+from partunroll.patches.patch_normals import patch_normal
 from partunroll.ranks import Ranks
 from partunroll.store.data_store import DataStore
 from partunroll.training.patch_sampler import PatchSampler, check_rotations
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from normalfit.grid import Patch
     from normalfit.linear_operator import LinearOperator
     from partunroll.configuration.train_config import TrainConfig
-    from partunroll.patches.patch_batch import PatchNormal
+    from partunroll.patches.patch_normals import PatchNormal
     from partunroll.training.training_operator import TrainingOperator
 
 _NUM_ARRAYS = 3  # reference, initial estimate, residual backprojection; a denoiser's first only
@@ -175,12 +177,10 @@ class PatchDataset(torch.utils.data.Dataset[TrainingBatch]):
     def _normal(
         self, name: str, patches: tuple[Patch, ...], restricted: tuple[LinearOperator, ...]
     ) -> PatchNormal:
-        if self._config.normal == "restricted":
-            return RestrictedNormals(restricted, self._operators[name].norm)
-        if self._config.normal == "full":
-            operator = self.source.operator(name)
-            return ZeroPaddedNormals(operator, patches, self._operators[name].norm)
-        return self.source.restricted_factors(name, patches)
+        kind, operator = self._config.normal, self.source.operator(name)
+        factors = self.source.restricted_factors(name, patches) if needs_factors(kind) else None
+        norm = self._operators[name].norm
+        return patch_normal(kind, operator, patches, restricted, norm, factors)
 
     def _num_bytes(self) -> int:
         """Bytes of the volumes that would be cached."""

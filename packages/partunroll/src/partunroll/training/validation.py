@@ -11,6 +11,7 @@ import torch
 
 from partunroll.configuration.network_config import DenoisingConfig
 from partunroll.errors import NotFiniteError
+from partunroll.patches.patch_normal import needs_factors
 from partunroll.reconstruction.two_stages import reconstruct
 from partunroll.store.data_store import DataStore
 from partunroll.training.denoising_validation import DenoisingProblems
@@ -95,8 +96,8 @@ class _ValidationProblems:
         self._device = device
         self._built = operator.spec.build()
         # the context of stage 2 and the data step of stage 1 are exact; patches are as in training
-        needs_factors = config.validation.stages == 2 and config.normal == "factors"
-        self._factors = operator.factors.load(device) if needs_factors else None
+        loads = config.validation.stages == 2 and needs_factors(config.normal)
+        self._factors = operator.factors.load(device) if loads else None
 
     def psnr(
         self,
