@@ -116,14 +116,15 @@ def test_reconstruct_applies_to_patches_what_training_did(
     checkpoint = replace(load_checkpoint(project / "best.pt"), normal="exact")
     save_checkpoint(tmp_path / "exact.pt", checkpoint)
     replaced = {"checkpoint": tmp_path / "exact.pt"}
-    for name, options in (("default", ()), ("factors", ("--patch-normal", "factors"))):
+    corrected = ("--patch-normal", "corrected", "--normal", "factors", "--refresh", "1")
+    given = {"default": (), "factors": ("--patch-normal", "factors"), "corrected": corrected}
+    for name, options in given.items():
         output = tmp_path / f"{name}.zarr"
         assert cli(*reconstruct_arguments(output, **replaced), *options)[0] == 0
-    settings = [
-        open_reconstruction(tmp_path / f"{name}.zarr").facts.settings["patch_normal"]
-        for name in ("default", "factors")
-    ]
-    assert settings == ["restricted", "factors"]  # exact is its old name
+    settings = [open_reconstruction(tmp_path / f"{name}.zarr").facts.settings for name in given]
+    found = [setting["patch_normal"] for setting in settings]
+    assert found == ["restricted", "factors", "corrected"]  # exact is its old name
+    assert (settings[-1]["normal"], settings[-1]["refresh"]) == ("factors", 1)
 
 
 def test_exported_model_reconstructs_what_its_checkpoint_does_bit_for_bit(

@@ -1,6 +1,5 @@
 """The recipes in benchmarks/tables are valid, and hold every row of the paper's tables."""
 
-import math
 import re
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def test_it_holds_every_row_of_the_papers_table(name):
     assert {("post_processing", 2), ("post_processing", 3)} <= set(kinds)
     partitioned = trained(recipe, recipe.ours)
     assert partitioned[:2] == ("unrolled", 3)
-    assert partitioned[3] == "factors"
+    assert partitioned[3] == ("corrected" if name == "ct_small" else "factors")
     for dim in (2, 3):
         unrolled = {row[2:] for row in rows if row[:2] == ("unrolled", dim)}
         assert {(partitioned[2], "factors"), (partitioned[2], "restricted")} <= unrolled
@@ -49,16 +48,11 @@ def test_it_holds_every_row_of_the_papers_table(name):
 def test_every_trained_row_has_the_same_budget(name):
     recipe = load_recipe(TABLES / f"{name}.yaml")
     configs = [training_of(recipe, row, 0) for row in recipe.rows if row.train is not None]
-    assert recipe.budget.steps is not None
-    if name == "ct_small":  # whole volumes take as many voxels in fewer steps
-        voxels = {c.steps * c.batch * math.prod(sides(c.patch_shape)) for c in configs}
-        assert voxels == {recipe.budget.steps * 2 * 32**3}
+    if name == "ct_small":  # steps of its rows cost 0.1 to 7 s
+        assert recipe.budget.seconds is not None
+        assert not any("steps" in (row.train or {}) for row in recipe.rows)
     else:
         assert {c.steps for c in configs} == {recipe.budget.steps}
-
-
-def sides(patch_shape):
-    return (patch_shape,) * 3 if isinstance(patch_shape, int) else patch_shape
 
 
 def test_the_ablation_crosses_partitioning_and_approximation():

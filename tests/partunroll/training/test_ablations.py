@@ -48,7 +48,7 @@ def test_exact_is_the_old_name_of_restricted(problem):
     assert patch_normal_kind("exact") == "restricted"
     old = Checkpoint(UnrolledConfig(), {}, (), (8,), "exact", 0)
     assert old.normal == "restricted"
-    with pytest.raises(InputError, match="factors, restricted, full"):
+    with pytest.raises(InputError, match="factors, corrected, restricted, full"):
         patch_normal_kind("approximate")
 
 

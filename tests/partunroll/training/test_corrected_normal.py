@@ -8,6 +8,7 @@ from normalfit.grid import Grid
 from normalfit.operators.inpainting import Inpainting
 from partunroll.configuration.network_config import PriorConfig, UnrolledConfig
 from partunroll.configuration.train_config import TrainConfig
+from partunroll.network.checkpoint import load_checkpoint
 from partunroll.network.gradient_log import GradientLog
 from partunroll.network.networks import UnrolledNetwork, data_step
 from partunroll.patches.patch_gradient import PatchProblem
@@ -40,7 +41,7 @@ class Matrix:
 
 
 @pytest.fixture
-def problem():
+def patch_problem():
     """Exact N, and a B that is half of another matrix away."""
     exact, approximate = Matrix(0), Matrix(0)
     approximate.values = approximate.values + Matrix(1, 0.5).values
@@ -50,8 +51,8 @@ def problem():
     return PatchProblem(x0, g0, CorrectedNormal(exact, approximate)), x
 
 
-def test_the_gradient_is_exact_and_the_solve_is_not(problem):
-    corrected, x = problem
+def test_the_gradient_is_exact_and_the_solve_is_not(patch_problem):
+    corrected, x = patch_problem
     normal = corrected.normal
     gradient = (x - corrected.initial_estimate).flatten(1) @ normal.exact.values
     gradient = gradient + corrected.initial_gradient.flatten(1)
@@ -60,16 +61,16 @@ def test_the_gradient_is_exact_and_the_solve_is_not(problem):
     torch.testing.assert_close(data_step(x, ETA, corrected, 6).flatten(1), expected)
 
 
-def test_one_product_of_the_exact_operator_per_gradient(problem):
-    corrected, x = problem
+def test_one_product_of_the_exact_operator_per_gradient(patch_problem):
+    corrected, x = patch_problem
     data_step(corrected.initial_estimate, ETA, corrected, 4)
     assert (corrected.normal.exact.calls, corrected.normal.approximate.calls) == (0, 4)
     data_step(x, ETA, corrected, 4)
     assert (corrected.normal.exact.calls, corrected.normal.approximate.calls) == (1, 8)
 
 
-def test_errors_of_the_factors_do_not_move_the_solution(problem):
-    corrected, _ = problem
+def test_errors_of_the_factors_do_not_move_the_solution(patch_problem):
+    corrected, _ = patch_problem
     solution = torch.linalg.solve(
         corrected.normal.exact.values, -corrected.initial_gradient.flatten(1).mT
     )
@@ -81,8 +82,8 @@ def test_errors_of_the_factors_do_not_move_the_solution(problem):
     assert (data_step(x, ETA, by_factors, 6) - x).abs().max() > 0.1
 
 
-def test_both_parts_are_turned(problem):
-    corrected, x = problem
+def test_both_parts_are_turned(patch_problem):
+    corrected, x = patch_problem
     turned = transformed_normal(corrected.normal, PatchSymmetry((0, 1), (0,)))
     assert isinstance(turned, CorrectedNormal)
     for found, part in (
@@ -95,8 +96,8 @@ def test_both_parts_are_turned(problem):
 
 
 @pytest.mark.parametrize("kind", ["factors", "restricted", "corrected"])
-def test_the_log_has_the_gradients_of_the_iterations(problem, kind):
-    corrected, _ = problem
+def test_the_log_has_the_gradients_of_the_iterations(patch_problem, kind):
+    corrected, _ = patch_problem
     normals = {
         "factors": corrected.normal.approximate,
         "restricted": corrected.normal.exact,
@@ -135,3 +136,17 @@ def test_it_wants_proximal_steps():
         TrainConfig(normal="corrected")
     proximal = {"kind": "unrolled", "cg_iterations": 2}
     assert TrainConfig(network=proximal, normal="corrected").normal == "corrected"
+
+
+def test_training_and_validation_take_it(problem, tmp_path):
+    network = {"iterations": 2, "cg_iterations": 2, "initial_step_size": 20.0}
+    network["prior"] = {"widths": [2, 2, 2, 2]}
+    runs = {}
+    for normal in ("corrected", "factors", "restricted"):
+        values = {"steps": 3, "validation": {"every": 3, "stages": 2}, "network": network}
+        runs[normal] = problem.run(tmp_path / normal, normal=normal, **values)
+    kept = {name: load_checkpoint(run.output / "last.pt") for name, run in runs.items()}
+    assert [kept[name].normal for name in kept] == list(kept)
+    psnr = {name: run.best["psnr"] for name, run in runs.items()}
+    assert psnr["corrected"] != pytest.approx(psnr["factors"], abs=1e-3)
+    assert psnr["corrected"] != pytest.approx(psnr["restricted"], abs=1e-3)
