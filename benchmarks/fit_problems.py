@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
+
+from normalfit.probes import default_batch
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Problem:
     @property
     def batch(self) -> int:
         """Probes to apply A*A to at once: many of a plane, whose rays are computed once."""
-        return max(1, 2**19 // math.prod(self.shape))
+        return default_batch(self.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:

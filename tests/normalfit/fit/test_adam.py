@@ -51,6 +51,26 @@ def test_it_fits_any_scale_with_one_learning_rate():
     assert errors[0] == pytest.approx(errors[1], rel=1e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("boundary", ["linear", "periodic"])
+def test_its_steps_are_those_of_torchs_plain_adam(monkeypatch, boundary, dtype):
+    """The fused update takes gradients as they lie in memory, and reals only."""
+    shape, model = (3, 4, 5), Model("diagonal-circulant", boundary, terms=2)
+    weights = torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 0.5
+
+    def blur(x):
+        return weights * (x + 0.5 * x.roll(1, -1) + 0.25 * x.roll(-1, -3))
+
+    guide = collect_responses(blur, shape, 2, seed=0, stream="held-out", dtype=dtype)
+    found = fit_adam(blur, guide, model, steps=60, options=AdamOptions(learning_rate=0.03))
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda p, lr, fused: adam(p, lr=lr, fused=False))
+    plain = fit_adam(blur, guide, model, steps=60, options=AdamOptions(learning_rate=0.03))
+    errors = [fit.history[-1].held_out_error for fit in (found, plain)]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-4)
+    assert errors[0] < 0.7 * found.history[0].held_out_error
+
+
 def test_it_applies_the_operator_once_a_step_and_never_calls_itself_converged():
     calls = []
 

@@ -11,7 +11,11 @@ import pytest
 import torch
 
 from normalfit.errors import InputError, MismatchError
-from normalfit.probes import ProbeSet, collect_responses, draw_probe
+from normalfit.fitting import fit
+from normalfit.grid import Grid
+from normalfit.model import Model
+from normalfit.operators.inpainting import Inpainting
+from normalfit.probes import ProbeSet, collect_responses, default_batch, draw_probe
 from normalfit.response_folder import ResponseFolder
 
 SHAPE = (4, 5)
@@ -163,6 +167,28 @@ def test_batches_are_the_same_to_rounding():
         torch.testing.assert_close(a, b)
     with pytest.raises(InputError, match="batch must be at least 1, got 0"):
         collect(None, 1, batch=0)
+
+
+def test_as_many_probes_at_once_as_the_voxels_allow():
+    assert default_batch((4, 5)) == 64
+    assert default_batch((128, 128)) == 32
+    assert default_batch((64, 64, 64)) == 2
+    assert default_batch((512, 512, 512)) == 1
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(None, [4, 20, 2]), (3, [3, 1, *[3] * 6, 2, 2])])
+def test_a_fit_applies_the_operator_to_batches(monkeypatch, batch, sizes):
+    operator, seen = Inpainting(Grid(SHAPE), torch.rand(SHAPE)), []
+    normal = operator.normal
+
+    def watched(w):
+        seen.append(tuple(w.shape))
+        return normal(w)
+
+    monkeypatch.setattr(operator, "normal", watched)
+    model = Model("diagonal-circulant", terms=1)
+    fit(operator, model=model, probes=20, held_out=4, evaluation=2, batch=batch)
+    assert seen == [(size, *SHAPE) for size in sizes]
 
 
 def test_complex_probes_are_circular_and_of_unit_energy():

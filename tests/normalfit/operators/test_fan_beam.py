@@ -86,13 +86,14 @@ def test_a_patch_has_the_weights_of_the_whole():
 
 @pytest.mark.parametrize("threads", [2, 5])
 def test_threads_change_nothing(monkeypatch, threads):
-    A, x = fan(), rand(2, *SHAPE)
-    y = A.forward(x)
-    monkeypatch.setattr(joseph_fan, "get_num_threads", lambda: 1)
-    single = A.adjoint(y)
-    monkeypatch.setattr(joseph_fan, "get_num_threads", lambda: threads)
-    assert torch.equal(A.adjoint(y), single)
-    if threads > numba.get_num_threads():
-        return
-    numba.set_num_threads(threads)
-    assert torch.equal(A.forward(x), y)
+    A, x, available = fan(), rand(2, *SHAPE), numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        Ax = A.forward(x)
+        Aty = A.adjoint(Ax)
+        numba.set_num_threads(available)
+        monkeypatch.setattr(joseph_fan, "get_num_threads", lambda: threads)  # as many slabs
+        assert torch.equal(A.forward(x), Ax)
+        assert torch.equal(A.adjoint(Ax), Aty)
+    finally:
+        numba.set_num_threads(available)

@@ -116,15 +116,48 @@ def test_reconstruct_applies_to_patches_what_training_did(
     checkpoint = replace(load_checkpoint(project / "best.pt"), normal="exact")
     save_checkpoint(tmp_path / "exact.pt", checkpoint)
     replaced = {"checkpoint": tmp_path / "exact.pt"}
-    corrected = ("--patch-normal", "corrected", "--normal", "factors", "--refresh", "1")
-    given = {"default": (), "factors": ("--patch-normal", "factors"), "corrected": corrected}
+    for name, options in (("default", ()), ("factors", ("--patch-normal", "factors"))):
+        output = tmp_path / f"{name}.zarr"
+        assert cli(*reconstruct_arguments(output, **replaced), *options)[0] == 0
+    settings = [
+        open_reconstruction(tmp_path / f"{name}.zarr").facts.settings["patch_normal"]
+        for name in ("default", "factors")
+    ]
+    assert settings == ["restricted", "factors"]  # exact is its old name
+
+
+def test_proximal_steps_solve_with_factors_where_that_is_asked(
+    reconstruct_arguments, project, cli, tmp_path
+):
+    checkpoint = load_checkpoint(project / "best.pt")
+    network = checkpoint.network.model_copy(update={"cg_iterations": 2})
+    save_checkpoint(tmp_path / "proximal.pt", replace(checkpoint, network=network))
+    replaced = {"checkpoint": tmp_path / "proximal.pt"}
+    given = {
+        "exact": ("--patch-normal", "restricted"),
+        "stage-1": ("--patch-normal", "restricted", "--normal", "factors", "--refresh", "1"),
+        "stage-2": ("--patch-normal", "corrected"),
+    }
+    volumes = {}
     for name, options in given.items():
         output = tmp_path / f"{name}.zarr"
         assert cli(*reconstruct_arguments(output, **replaced), *options)[0] == 0
-    settings = [open_reconstruction(tmp_path / f"{name}.zarr").facts.settings for name in given]
-    found = [setting["patch_normal"] for setting in settings]
-    assert found == ["restricted", "factors", "corrected"]  # exact is its old name
-    assert (settings[-1]["normal"], settings[-1]["refresh"]) == ("factors", 1)
+        volumes[name] = open_reconstruction(output).read("reconstruction")
+    for name in ("stage-1", "stage-2"):  # the project's factors are exact
+        np.testing.assert_allclose(volumes[name], volumes["exact"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--patch-normal", "corrected"), "patch_normal must not be 'corrected' where no"),
+        (("--normal", "factors", "--refresh", "1"), "refresh must be above 1 with normal"),
+    ],
+)
+def test_factors_that_nothing_would_use_are_refused(
+    reconstruct_arguments, refused, tmp_path, options, said
+):
+    assert said in refused(*reconstruct_arguments(tmp_path / "recon.zarr"), *options)
 
 
 def test_exported_model_reconstructs_what_its_checkpoint_does_bit_for_bit(

@@ -28,7 +28,6 @@ def close(found, wanted):
         ),
         ({"patch_normal": "exact"}, {"patch_normal": "exact"}),
         ({"patch_normal": "full"}, {"patch_normal": "full"}),
-        ({"patch_normal": "corrected"}, {"patch_normal": "corrected"}),
         ({"patch_shape": (1, 6, 8)}, {"patch_shape": (1, 6, 8)}),
         ({"patch_shape": (6, 1, 6), "blend": "crop"}, {"patch_shape": (6, 1, 6), "blend": "crop"}),
         ({"blend": "crop", "overlap": 4}, {"blend": "crop", "overlap": 4}),

@@ -132,8 +132,12 @@ def test_kinds_take_what_they_are_named_after():
 
 
 def test_it_wants_proximal_steps():
-    with pytest.raises(ValidationError, match="normal must not be corrected where no proximal"):
+    with pytest.raises(
+        ValidationError, match="normal must only be corrected for networks of kind unrolled with cg"
+    ):
         TrainConfig(normal="corrected")
+    with pytest.raises(ValidationError, match="got kind post_processing without"):
+        TrainConfig(network={"kind": "post_processing"}, normal="corrected")
     proximal = {"kind": "unrolled", "cg_iterations": 2}
     assert TrainConfig(network=proximal, normal="corrected").normal == "corrected"
 

@@ -155,7 +155,11 @@ class _Descent:
         self._u = torch.stack([torch.ones_like(images[0]), *images[1:]]).to(like)
         self._h = like.new_zeros((terms, *self._grid.lags))
         self._h[(0, *[length // 2 for length in self._grid.lags])] = 1.0  # the identity
-        self._optimiser = torch.optim.Adam([self._u, self._h], lr=learning_rate, fused=True)
+        # the fused update knows no complex numbers, and takes gradients to lie in memory as their
+        # parameters do, whatever their strides say
+        self._optimiser = torch.optim.Adam(
+            [self._u, self._h], lr=learning_rate, fused=not like.is_complex()
+        )
         self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimiser, steps)
 
     def step(self, w: torch.Tensor, response: torch.Tensor) -> float:
@@ -163,8 +167,8 @@ class _Descent:
         probed = ProbedTerms(self._grid, [w], self._u)
         (features,) = probed.features(self._h)
         residual = (self._u * features).sum(0) - response / self._scale
-        self._u.grad = residual * features.conj()
-        self._h.grad = probed.adjoint([residual])
+        self._u.grad = (residual * features.conj()).contiguous()
+        self._h.grad = probed.adjoint([residual]).contiguous()
         self._optimiser.step()
         self._schedule.step()
         return float(residual.abs().square().mean())

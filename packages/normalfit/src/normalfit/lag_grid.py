@@ -259,14 +259,20 @@ class LagGrid:
         return x.narrow(axis, 0, self.shape[axis])
 
     def _lags(self, x: torch.Tensor, axis: int) -> torch.Tensor:
-        length = self.lags[axis]
-        return torch.roll(x, length // 2, axis).narrow(axis, 0, length)
+        length, points = self.lags[axis], x.shape[axis]
+        negative = length // 2
+        parts = x.narrow(axis, points - negative, negative), x.narrow(axis, 0, length - negative)
+        return torch.cat(parts, axis)
 
     def _placed(self, kernel: torch.Tensor, axis: int) -> torch.Tensor:
         """Place lag τ of an axis at point τ mod m of the FFT."""
-        padded = kernel.new_zeros(_resized(kernel.shape, axis, self.fft_shape[axis]))
-        padded.narrow(axis, 0, self.lags[axis]).copy_(kernel)
-        return torch.roll(padded, -(self.lags[axis] // 2), axis)
+        length, points = self.lags[axis], self.fft_shape[axis]
+        negative, rest = length // 2, length - length // 2
+        padded = kernel.new_empty(_resized(kernel.shape, axis, points))
+        padded.narrow(axis, 0, rest).copy_(kernel.narrow(axis, negative, rest))
+        padded.narrow(axis, rest, points - length).zero_()
+        padded.narrow(axis, points - negative, negative).copy_(kernel.narrow(axis, 0, negative))
+        return padded
 
 
 def _multiplied(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from normalfit.progress import Progress
     from normalfit.response_folder import ResponseFolder
 
-VOXELS_AT_ONCE = 2**19  # a few MB: no matter beside what a fit holds
+VOXELS_AT_ONCE = 2**19  # 2 MB of volumes, and what an operator makes of them (32 coils: 128 MB)
 MOST_AT_ONCE = 64  # an interrupted fit loses no more responses than that
 
 Stream = Literal[

@@ -20,7 +20,7 @@ class FitSection(Section):
     model: str | None = None
     method: Literal["least-squares", "adam", "direct"] = "least-squares"
     probes: Count | None = None
-    batch: Count = 1
+    batch: Count | None = None
     seed: Seed = 0
     terms: Count | None = None
     tolerance: float | None = Field(None, ge=0)

@@ -131,8 +131,9 @@ class TrainConfig(Section):
     def _corrected_where_factors_solve(self) -> TrainConfig:
         if self.normal == "corrected" and not getattr(self.network, "cg_iterations", 0):
             msg = (
-                "normal must not be corrected where no proximal step solves with factors, got "
-                "network.cg_iterations 0; set it, or take restricted"
+                "normal must only be corrected for networks of kind unrolled with cg_iterations, "
+                f"whose proximal steps solve with factors, got kind {self.network.kind} without; "
+                "take factors or restricted"
             )
             raise ValueError(msg)
         return self

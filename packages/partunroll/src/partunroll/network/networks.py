@@ -152,7 +152,7 @@ def build_network(config: NetworkConfig) -> Network:
 def data_step(
     x: torch.Tensor, step_size: torch.Tensor, problem: PatchProblem, cg_iterations: int = 0
 ) -> torch.Tensor:
-    """Return ``x − η (I + ηB)⁻¹ g(x)``, without CG iterations ``x − η g(x)``.
+    """Return ``x − η (I + ηB)⁻¹ g(x)``, B the problem's solver; without CG ``x − η g(x)``.
 
     In float32, whatever autocast says: FFTs have no half precision.
     """

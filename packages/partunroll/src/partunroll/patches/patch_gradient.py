@@ -65,7 +65,8 @@ class PatchProblem:
     initial_gradient
         ``g0``, the exact gradient there; no part of it comes from factors.
     normal
-        ``B_p``: restricted factors, or the normal operator of ``A Pᵀ``, with which (3') is (3).
+        ``B_p``: restricted factors, or the normal operator of ``A Pᵀ``, with which (3') is (3);
+        a `CorrectedNormal` is the latter, and brings the former for `solver`.
     """
 
     initial_estimate: torch.Tensor

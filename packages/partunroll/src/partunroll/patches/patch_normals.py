@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PatchNormal(Protocol):
-    """``B_p`` of a batch of patches: restricted factors or restricted operators."""
+    """``B_p`` of a batch of patches: restricted factors, restricted operators, or both."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Apply it to ``(batch, *p)``."""

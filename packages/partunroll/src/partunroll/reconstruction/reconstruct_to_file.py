@@ -12,7 +12,7 @@ from partunroll.patches.patch_normal import patch_normal_kind
 from partunroll.ranks import joined_ranks, present_ranks
 from partunroll.reconstruction.reconstruction_job import ReconstructionJob
 from partunroll.reconstruction.reconstruction_match import match_reconstruction
-from partunroll.reconstruction.two_stages import checked_refresh
+from partunroll.reconstruction.two_stages import check_factors_are_used, checked_refresh
 from partunroll.reconstruction.work_folder import work_path
 
 if TYPE_CHECKING:
@@ -148,6 +148,12 @@ def reconstruct_to_file(
         "refresh": checked_refresh(normal, refresh),
         "batch": batch,
     }
+    check_factors_are_used(
+        getattr(trained_network.network, "cg_iterations", 0),
+        normal,
+        settings["refresh"],
+        settings["patch_normal"],
+    )
     method = method or ("least-squares" if trained.initial_method == "least-squares" else "fdk")
     if window and method == "least-squares":
         msg = f"window must be left out with least squares, as in training, got {window}"

@@ -52,7 +52,7 @@ def unroll_volume(
     network
         Its step sizes and its prior are used.
     problem
-        The reconstruction's; its factors are used where `refresh` is above 1.
+        The reconstruction's; its factors are used where `normal` says so.
     windows
         Patches that the prior is applied to, with their windows.
     normal

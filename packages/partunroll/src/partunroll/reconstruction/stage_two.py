@@ -59,7 +59,7 @@ def refine_patches(
         The patches and their windows.
     normal
         What the iterations on a patch apply, ``P B Pᵀ`` or ``P N Pᵀ``, the latter by the rays
-        that meet the patch or on the whole volume; as in training.
+        that meet the patch or on the whole volume, or each where it serves; as in training.
     batch
         Patches that are solved together.
     progress
@@ -72,7 +72,7 @@ def refine_patches(
     Raises
     ------
     InputError
-        There are no factors for 'factors'.
+        There are no factors for a kind that needs them.
     """
     solve = patch_solver(
         network,
@@ -107,7 +107,7 @@ def patch_solver(
     Raises
     ------
     InputError
-        There are no factors for 'factors'.
+        There are no factors for a kind that needs them.
     """
     progress = progress or Progress(disable=True)
     task = progress.add_task("stage 2", total=len(windows.patches))

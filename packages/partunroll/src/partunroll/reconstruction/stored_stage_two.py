@@ -58,7 +58,7 @@ def refine_stored(
     Raises
     ------
     InputError
-        There are no factors for 'factors'.
+        There are no factors for a kind that needs them.
     """
     progress = progress or Progress(disable=True)
     task = progress.add_task("stage 2", total=len(windows.patches))

@@ -100,6 +100,7 @@ def reconstruct(
         operator.domain.shape, patch_shape, overlap, stride=stride, blend=blend
     )
     refresh = checked_refresh(normal, refresh)
+    check_factors_are_used(network.cg_iterations, normal, refresh, patch_normal)
     if normal == "factors" or (stages == 2 and needs_factors(patch_normal)):
         _ = problem.scaled_factors  # raises now, not after stage 1, where there are none
     times = [time.perf_counter()]
@@ -167,6 +168,32 @@ def checked_refresh(normal: Normal, refresh: int | None) -> int:
         )
         raise InputError(msg)
     return refresh
+
+
+def check_factors_are_used(
+    cg_iterations: int, normal: Normal, refresh: int, patch_normal: PatchNormalKind
+) -> None:
+    """Refuse factors that only proximal steps would use, where the network takes none.
+
+    Raises
+    ------
+    InputError
+        The network takes gradient steps, and all of them are exact.
+    """
+    if cg_iterations:
+        return
+    if normal == "factors" and refresh == 1:
+        msg = (
+            "refresh must be above 1 with normal 'factors' where no proximal step solves with "
+            "them (network.cg_iterations 0), got 1; take normal 'exact'"
+        )
+        raise InputError(msg)
+    if patch_normal == "corrected":
+        msg = (
+            "patch_normal must not be 'corrected' where no proximal step solves with factors "
+            "(network.cg_iterations 0); take 'restricted'"
+        )
+        raise InputError(msg)
 
 
 def _check_finite(x: torch.Tensor) -> None:
