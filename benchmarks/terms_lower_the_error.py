@@ -1,7 +1,8 @@
 """More terms and a linear boundary lower the error of the paper's model, by how much, and why.
 
     uv run benchmarks/terms_lower_the_error.py [--size 16] [--dense-size 18] [--quick]
-        [--dense-terms 2] [--volumes a.npz b.npz] [--claimed-only | --models "2 D C" local]
+        [--dense-terms 2] [--probes 16 64] [--volumes a.npz b.npz]
+        [--claimed-only | --models "2 D C" local]
 
 Two parts. *Dense truth*: the best factors of cone-beam operators that fit in memory as matrices,
 by alternating least squares on every entry (no probes, no ridge): what a model can reach. *From
@@ -19,7 +20,11 @@ D C.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +61,7 @@ MODELS = {
     "default": Model(),
     "local": Model("local"),
 }
+Rows = list[dict[str, Any]]
 CLAIMED = ("periodic D C (paper)", "D C", "default")
 
 
@@ -96,52 +102,76 @@ def read_volumes(paths: list[Path], grid: Grid) -> torch.Tensor:
     return torch.stack(volumes)
 
 
-def dense_part(size: int, views: tuple[int, ...], terms: int, sweeps: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Job:
+    """What one process does at a time: the optima of an operator, or all fits of a model."""
+
+    operator: str  # with its size, a key of `build`
+    size: int
+    model: str
+    definition: Model
+    probes: tuple[int, ...]
+    objects: torch.Tensor | None = None
+
+
+def dense_rows(size: int, views: int, terms: int, sweeps: int) -> list[dict[str, Any]]:
     """Return the optima of the paper's model and of one to `terms` tied D C D terms."""
-    rows = []
-    for count in views:
-        dense = DenseOperator(cone_beam(size, count))
-        paper = dense.errors(periodic_optimum(dense))
-        rows.append({"views": count, "model": "periodic D C (paper)", **paper})
-        for number, matrix in tied_optima(dense, terms, sweeps):
-            rows.append({"views": count, "model": f"{number} D C D", **dense.errors(matrix)})
-        print(f"done: dense truth, {count} views", flush=True)
+    dense = DenseOperator(cone_beam(size, views))
+    paper = dense.errors(periodic_optimum(dense))
+    rows = [{"views": views, "model": "periodic D C (paper)", **paper}]
+    for number, matrix in tied_optima(dense, terms, sweeps):
+        rows.append({"views": views, "model": f"{number} D C D", **dense.errors(matrix)})
     return rows
 
 
-def probed_part(
-    name: str,
-    operator: LinearOperator,
-    models: dict[str, Model],
-    counts: tuple[int, ...],
-    objects: torch.Tensor | None,
-) -> list[dict[str, Any]]:
-    """Return the errors of fits of every model from several numbers of probes."""
-    measured, rows = UnseenErrors(operator, objects), []
-    for model_name, model in models.items():
-        for count in counts:
-            result = fit(operator, model=model, probes=count, evaluation=2)
-            rows.append({
-                "operator": name, "model": model_name, "probes": count,
-                "terms": result.factors.terms, "seconds": result.report.seconds,
-                **measured.of(result.factors),
-            })  # fmt: skip
-            print(table(rows[-1:]), flush=True)
+def build(name: str, size: int) -> LinearOperator | None:
+    """Return an operator; None for radial MRI where mri-nufft is not installed."""
+    if name == "cone beam":
+        return cone_beam(size, 30)
+    if name == "parallel beam":
+        return parallel_beam(size)
+    return cartesian_mri(size) if name == "Cartesian MRI" else radial_mri(size)
+
+
+@torch.no_grad()
+def probed_rows(job: Job) -> list[dict[str, Any]]:
+    """Return the errors of fits of a model from several numbers of probes."""
+    operator, rows = build(job.operator, job.size), []
+    if operator is None:
+        return []
+    measured = UnseenErrors(operator, job.objects)
+    for count in job.probes:
+        result = fit(operator, model=job.definition, probes=count, evaluation=2)
+        rows.append({
+            "operator": job.operator, "model": job.model, "probes": count,
+            "terms": result.factors.terms, "seconds": result.report.seconds,
+            **measured.of(result.factors),
+        })  # fmt: skip
     return rows
 
 
-def other_operators(size: int, counts: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Return the errors of parallel beam and of MRI, on grids of twice the size in 2-D."""
-    rows = probed_part("parallel beam", parallel_beam(2 * size), MODELS, counts, None)
-    coils = {f"{j} virtual coils": Model("multicoil", "periodic", terms=j) for j in (1, 2, 4)}
-    mri = {"periodic D C (paper)": PAPER, "default": Model(boundary="periodic"), **coils}
-    rows += probed_part("Cartesian MRI", cartesian_mri(2 * size), mri, counts, None)
-    radial = radial_mri(2 * size)
-    if radial is not None:
-        coils = {f"{j} virtual coils": Model("multicoil", terms=j) for j in (1, 2, 4)}
-        mri = {"periodic D C (paper)": PAPER, "default": Model(), **coils}
-        rows += probed_part("radial MRI", radial, mri, counts, None)
-    return rows
+def other_jobs(size: int, counts: tuple[int, ...]) -> list[Job]:
+    """Return parallel beam and MRI, in 2-D."""
+    jobs = [Job("parallel beam", size, name, model, counts) for name, model in MODELS.items()]
+    for name, boundary in (("Cartesian MRI", "periodic"), ("radial MRI", "linear")):
+        models = {"periodic D C (paper)": PAPER, "default": Model(boundary=boundary)}
+        models |= {f"{j} virtual coils": Model("multicoil", boundary, terms=j) for j in (1, 2, 4)}
+        jobs += [Job(name, size, key, model, counts) for key, model in models.items()]
+    return jobs
+
+
+def run_all(dense: list[tuple[int, int, int, int]], jobs: list[Job]) -> tuple[Rows, Rows]:
+    """Run everything in the order given, one process of one thread on each core."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        os.cpu_count(), mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        optima = [pool.submit(dense_rows, *arguments) for arguments in dense]
+        fits = [pool.submit(probed_rows, job) for job in jobs]
+        for done in (*optima, *fits):
+            print(table(done.result()), flush=True)
+    found = [[row for done in part for row in done.result()] for part in (optima, fits)]
+    return found[0], found[1]
 
 
 def claims(dense: list[dict[str, Any]], probed: list[dict[str, Any]]) -> list[Claim]:
@@ -220,7 +250,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=16, help="voxels along each axis, from probes")
     parser.add_argument("--dense-size", type=int, default=18, help="the same of the dense truth")
     parser.add_argument("--dense-terms", type=int, default=2, help="terms of the dense truth")
-    parser.add_argument("--probes", type=int, nargs="+", default=[16, 64, 224])
+    parser.add_argument("--probes", type=int, nargs="+", default=[16, 64])
     parser.add_argument(
         "--claimed-only",
         action="store_true",
@@ -239,18 +269,17 @@ def main() -> None:
         size, dense_size, views, sweeps, counts = 12, 8, (30,), 3, (4, 8)
     names = CLAIMED if arguments.claimed_only else arguments.models
     models = {name: MODELS[name] for name in names or MODELS}
-    if names:
-        views = ()
-    dense = dense_part(dense_size, views, arguments.dense_terms, sweeps)
-    cone = cone_beam(size, 30)
-    shape = cone.domain.shape
-    volumes = arguments.volumes
-    objects = read_volumes(volumes, cone.domain) if volumes else made_objects(shape)
-    probed = probed_part("cone beam", cone, models, counts, objects)
+    objects = made_objects((size,) * 3)
+    if arguments.volumes:
+        objects = read_volumes(arguments.volumes, cone_beam(size, 30).domain)
+    jobs = [Job("cone beam", size, name, model, counts, objects) for name, model in models.items()]
+    jobs = sorted(jobs, key=lambda job: -(job.definition.terms or 9))  # the longest first
     if not names:
-        probed += other_operators(size, counts[-2:-1])
-    print(table(dense))
-    print(table(probed))
+        jobs += other_jobs(2 * size, (min(counts, key=lambda count: abs(count - 64)),))
+    shown = () if names else views
+    dense, probed = run_all(
+        [(dense_size, count, arguments.dense_terms, sweeps) for count in shown], jobs
+    )
     write_json(arguments.output.with_suffix(".json"), {"dense": dense, "probed": probed})
     plot(dense, probed, arguments.output.with_suffix(".png"))
     found = claims(dense, probed)
