@@ -157,7 +157,7 @@ def test_data_step_stays_in_float32_under_autocast():
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         network(torch.rand(1, 8, 8), torch.rand(1, 8, 8), normal)
-    assert seen == [(torch.float32, False)] * 2
+    assert seen == [(torch.float32, False)]  # the first gradient is given
 
 
 def test_post_processing_is_the_prior_and_an_unrolling_with_step_size_zero():

@@ -268,11 +268,9 @@ class LagGrid:
         """Place lag τ of an axis at point τ mod m of the FFT."""
         length, points = self.lags[axis], self.fft_shape[axis]
         negative, rest = length // 2, length - length // 2
-        padded = kernel.new_empty(_resized(kernel.shape, axis, points))
-        padded.narrow(axis, 0, rest).copy_(kernel.narrow(axis, negative, rest))
-        padded.narrow(axis, rest, points - length).zero_()
-        padded.narrow(axis, points - negative, negative).copy_(kernel.narrow(axis, 0, negative))
-        return padded
+        zeros = kernel.new_zeros(_resized(kernel.shape, axis, points - length))
+        halves = kernel.narrow(axis, negative, rest), kernel.narrow(axis, 0, negative)
+        return torch.cat((halves[0], zeros, halves[1]), axis)
 
 
 def _multiplied(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
