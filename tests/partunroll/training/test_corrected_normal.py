@@ -143,8 +143,12 @@ def test_it_wants_proximal_steps():
 
 
 def test_training_and_validation_take_it(problem, tmp_path):
-    network = {"iterations": 2, "cg_iterations": 2, "initial_step_size": 20.0}
-    network["prior"] = {"widths": [2, 2, 2, 2]}
+    network = {
+        "iterations": 2,
+        "cg_iterations": 2,
+        "initial_step_size": 20.0,
+        "prior": {"widths": [2, 2, 2, 2]},
+    }
     runs = {}
     for normal in ("corrected", "factors", "restricted"):
         values = {"steps": 3, "validation": {"every": 3, "stages": 2}, "network": network}
