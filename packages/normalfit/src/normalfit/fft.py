@@ -23,8 +23,9 @@ def fast_length(length: int) -> int:
     """Return the smallest fast number of points >= `length`.
 
     Its prime factors are 2, 3, 5 and 7, and from 32 on it is a multiple of 4. Measured with MKL,
-    one of two busy cores, planes of m² complex points of 60 to 192: 3.1 to 4.6 ns a point for multiples of 4
-    (72: 5.6), 5.2 to 7.5 for others, and lines of odd lengths cost twice those of even ones.
+    one of two busy cores, planes of m² complex points of 60 to 192: 3.1 to 4.6 ns a point for
+    multiples of 4 (72: 5.6), 5.2 to 7.5 for others, and lines of odd lengths cost twice those of
+    even ones.
     """
     step = 4 if length >= 32 else 1  # below it overheads count
     length = -(-length // step) * step
