@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
-import os
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +25,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from fit_problems import Problem, problems
-from measurement import RESULTS, Claim, conclude, write_json
+from measurement import RESULTS, Claim, conclude, one_thread_processes, write_json
 
 from normalfit.adam import AdamOptions, fit_adam
 from normalfit.least_squares import fit_least_squares
@@ -45,7 +42,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 MODEL = Model("diagonal-circulant", boundary="linear", terms=1)
-LEARNING_RATES = (1e-3, 1e-2, 1e-1)
+LEARNING_RATES = (3e-4, 3e-3, 3e-2)
 TOTALS = (8, 16, 24, 32, 40, 64)  # applications of least squares, guiding probes included
 MOST = 40
 EVALUATION = 32
@@ -168,13 +165,7 @@ def _probe_set(problem: Problem, folder: Path, stream: Any, count: int) -> Probe
 
 def run_all(chosen: list[Problem]) -> list[Run]:
     """Run all fits, one on each core at a time; the responses are computed first."""
-    context = multiprocessing.get_context("spawn")
-    with (
-        tempfile.TemporaryDirectory() as name,
-        ProcessPoolExecutor(
-            os.cpu_count(), mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool,
-    ):
+    with tempfile.TemporaryDirectory() as name, one_thread_processes() as pool:
         folder = Path(name)
         for problem in chosen:
             started = time.perf_counter()

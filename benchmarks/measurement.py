@@ -5,11 +5,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import multiprocessing
+import os
 import platform
 import shlex
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LIBRARIES = ("normalfit", "partunroll", "torch", "numpy", "scipy", "numba", "zarr", "deepinv")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # of glibc's mallopt: larger blocks are mapped
 _MAPPED_BYTES, _USUAL_BYTES = 2**16, 2**25  # 2^25 is where glibc's own threshold grows to
 RESULTS = Path(__file__).parent / "results"
@@ -51,6 +55,24 @@ def conclude(claims: list[Claim]) -> int:
         return 1
     print(f"claim holds: {'; '.join(claim.text for claim in claims)}", flush=True)
     return 0
+
+
+@contextmanager
+def one_thread_processes() -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of one process for each core, whose libraries take one thread each.
+
+    The environment tells them: of torch's own setting they do not know, and their threads would
+    wait for each other in loops (a fit took six times as long).
+    """
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+            yield pool
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def times_in_turns(

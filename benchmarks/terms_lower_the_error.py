@@ -20,10 +20,7 @@ D C.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import torch
 from dense_optima import DenseOperator, periodic_optimum, tied_optima
-from measurement import RESULTS, Claim, conclude, write_json
+from measurement import RESULTS, Claim, conclude, one_thread_processes, write_json
 from mri_operators import cartesian_mri, radial_mri
 from unseen_errors import UnseenErrors
 
@@ -162,10 +159,7 @@ def other_jobs(size: int, counts: tuple[int, ...]) -> list[Job]:
 
 def run_all(dense: list[tuple[int, int, int, int]], jobs: list[Job]) -> tuple[Rows, Rows]:
     """Run everything in the order given, one process of one thread on each core."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        os.cpu_count(), mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with one_thread_processes() as pool:
         optima = [pool.submit(dense_rows, *arguments) for arguments in dense]
         fits = [pool.submit(probed_rows, job) for job in jobs]
         for done in (*optima, *fits):
