@@ -42,7 +42,6 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 MODEL = Model("diagonal-circulant", boundary="linear", terms=1)
-LEARNING_RATES = (3e-4, 3e-3, 3e-2)
 TOTALS = (8, 16, 24, 32, 40, 64)  # applications of least squares, guiding probes included
 MOST = 40
 EVALUATION = 32
@@ -172,7 +171,7 @@ def run_all(chosen: list[Problem]) -> list[Run]:
             store_responses(problem, folder)
             print(f"responses of {problem.name}: {time.perf_counter() - started:.0f} s", flush=True)
         longest = sorted(chosen, key=lambda problem: -math.prod(problem.shape))
-        adam = [(run_adam, p, rate) for p in longest for rate in LEARNING_RATES]
+        adam = [(run_adam, p, rate) for p in longest for rate in p.learning_rates]
         least = [(run_least_squares, p, n) for p in chosen for n in sorted(TOTALS, reverse=True)]
         jobs = [pool.submit(function, p, folder, value) for function, p, value in adam + least]
         runs = []
@@ -196,7 +195,8 @@ def claim(name: str, runs: list[Run]) -> Claim:
     """Return the claim about one operator."""
     adam = [run for run in runs if run.problem == name and run.learning_rate is not None]
     best = min(adam, key=_value)
-    if best.learning_rate in (min(LEARNING_RATES), max(LEARNING_RATES)):
+    rates = [run.learning_rate for run in adam if run.learning_rate is not None]
+    if best.learning_rate in (min(rates), max(rates)):
         return Claim(f"{name}: Adam's best rate {best.learning_rate:g} is at an end", holds=False)
     least = [run for run in runs if run.problem == name and run.learning_rate is None]
     least = sorted(least, key=lambda run: run.applications)
@@ -219,9 +219,9 @@ def plot(names: list[str], runs: list[Run], path: Path) -> None:
     figure, axes = plt.subplots(1, len(names), figsize=(13, 4.4), layout="constrained")
     for axis, name in zip(axes, names, strict=True):
         own = [run for run in runs if run.problem == name]
-        for color, rate in zip(("C1", "C3", "C4"), LEARNING_RATES, strict=True):
-            (run,) = [run for run in own if run.learning_rate == rate]
-            label = f"Adam, learning rate {rate:g}"
+        adam = [run for run in own if run.learning_rate is not None]
+        for color, run in zip(("C1", "C3", "C4"), adam, strict=True):
+            label = f"Adam, learning rate {run.learning_rate:g}"
             axis.plot(*zip(*run.history, strict=True), color=color, lw=1.2, label=label)
             axis.plot(run.applications, _value(run), "s", color=color, ms=5)
         least = sorted((r for r in own if r.learning_rate is None), key=lambda r: r.applications)

@@ -10,11 +10,12 @@ from normalfit.probes import default_batch
 
 @dataclass(frozen=True)
 class Problem:
-    """An operator, and how long Adam runs."""
+    """An operator, how long Adam runs, and with which learning rates."""
 
     name: str
     document: dict[str, Any]
     steps: int
+    learning_rates: tuple[float, ...]  # over two decades, the best one inside
 
     @property
     def batch(self) -> int:
@@ -30,9 +31,12 @@ class Problem:
 def problems(*, quick: bool) -> list[Problem]:
     """Return the three operators; small ones and a tenth of the steps if `quick`."""
     square, cube, steps = (32, 12, 400) if quick else (128, 48, 4000)
+    planes, volumes = (3e-4, 3e-3, 3e-2), (1e-3, 1e-2, 1e-1)
+    fan = _orbit((1, square, square), (1, 2 * square), 60)
+    cone = _orbit((cube,) * 3, (3 * cube // 2,) * 2, 30)
     return [
-        Problem(f"fan beam {square}²", _orbit((1, square, square), (1, 2 * square), 60), steps),
-        Problem(f"cone beam {cube}³", _orbit((cube,) * 3, (3 * cube // 2,) * 2, 60), steps),
+        Problem(f"fan beam {square}²", fan, steps, planes),
+        Problem(f"cone beam {cube}³", cone, steps, volumes),
         Problem(
             f"parallel beam {square}²",
             {
@@ -40,6 +44,7 @@ def problems(*, quick: bool) -> list[Problem]:
                 "num_columns": 3 * square // 2, "pixel_mm": 1.0, "num_views": 40,
             },
             steps,
+            planes,
         ),
     ]  # fmt: skip
 
