@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from partunroll.configuration.network_config import PriorConfig
 from partunroll.errors import InputError
 from partunroll.network.local_phase import local_phase
+from partunroll.network.prior_initialization import initialize_prior
 
 if TYPE_CHECKING:
     from partunroll.configuration.network_config import DRUNetConfig
@@ -109,7 +110,11 @@ def _drunet(config: DRUNetConfig, dim: int) -> nn.Module:
 
     # pretrained must be None: the default downloads weights
     channels = config.channels or 1
-    return DRUNet(channels, channels, nc=config.widths, nb=config.blocks, pretrained=None, dim=dim)
+    drunet = DRUNet(
+        channels, channels, nc=config.widths, nb=config.blocks, pretrained=None, dim=dim
+    )
+    initialize_prior(drunet)
+    return drunet
 
 
 def _channels_first(images: torch.Tensor) -> torch.Tensor:
