@@ -218,6 +218,7 @@ def test_a_budget_of_seconds_becomes_steps_once(training):
     steps = read(given.folder, "steps")
     assert read(given.folder)["steps"] == steps["steps"] >= 10
     assert steps["steps"] == max(10, int(0.3 / steps["seconds_per_step"]))
+    assert sorted(path.name for path in given.folder.iterdir() if path.is_dir()) == ["run"]
 
 
 def test_an_operator_of_the_test_alone_is_taken_with_its_own_norm(training, job, tmp_path):
