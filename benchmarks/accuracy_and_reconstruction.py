@@ -51,10 +51,10 @@ MODELS = {
     "local": Model("local"),
     "exact": None,
 }
-FULL = replace(STANDARD, steps=500, validate_every=500)
+FULL = replace(STANDARD, steps=500, validate_every=500, probes=64)
 QUICK = replace(
-    STANDARD, num_voxels=32, scan=ConeBeamScan(20, 2e4), train=24, validation=1, test=3, patch=24,
-    steps=150, validate_every=150, probes=16,
+    STANDARD, num_voxels=32, scan=ConeBeamScan(20, 2e4), train=24, validation=1, test=2, patch=24,
+    steps=60, learning_rate=4e-3, validate_every=60, probes=16,
 )  # fmt: skip
 
 
@@ -140,17 +140,18 @@ def plot(means: dict[str, dict[str, tuple[float, float]]], path: Path) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="32³ and 150 steps")
+    parser.add_argument("--quick", action="store_true", help="32³ and 60 steps")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--probes", type=int, default=64)
+    parser.add_argument("--probes", type=int, help="64, or 16 with --quick")
     parser.add_argument("--output", type=Path, default=RESULTS / "accuracy_and_reconstruction")
     arguments = parser.parse_args()
     settings = QUICK if arguments.quick else FULL
+    probes = arguments.probes or settings.probes
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         chain = Chain(Path(folder), settings)
         for name, model in MODELS.items():
-            rows[name] = {"fit": chain.fit(name, model, arguments.probes), "psnr": {}}
+            rows[name] = {"fit": chain.fit(name, model, probes), "psnr": {}}
             for seed in arguments.seeds:
                 rows[name]["psnr"][seed] = chain.psnr(name, seed)
                 print(f"done: {name}, seed {seed}", flush=True)
