@@ -9,6 +9,8 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import torch
+
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # gains of orthogonal weights (our choice)
 _FIRST, _SECOND, _TAIL, _OTHER = 2**0.5, 0.1, 0.05, 1.0
@@ -28,18 +30,18 @@ def initialize_prior(drunet: nn.Module) -> None:
     drunet
         Changed in place, by torch's random numbers.
     """
-    for gain, convolution in _gains(drunet):
-        nn.init.orthogonal_(convolution.weight.data, gain=gain)
+    for gain, weight in _gains(drunet):
+        nn.init.orthogonal_(weight.data, gain=gain)
 
 
-def _gains(drunet: nn.Module) -> Iterator[tuple[float, nn.Module]]:
-    """Yield every convolution, by the name that deepinv gives it, and its gain."""
+def _gains(drunet: nn.Module) -> Iterator[tuple[float, torch.Tensor]]:
+    """Yield the gain and the weight of every convolution, by the name that deepinv gives it."""
     for name, module in drunet.named_modules():
         if not isinstance(module, _CONVOLUTIONS):
             continue
         if name.startswith("m_tail"):
-            yield _TAIL, module
+            yield _TAIL, module.weight
         elif name.endswith("res.0"):
-            yield _FIRST, module
+            yield _FIRST, module.weight
         else:
-            yield (_SECOND if name.endswith("res.2") else _OTHER), module
+            yield (_SECOND if name.endswith("res.2") else _OTHER), module.weight
