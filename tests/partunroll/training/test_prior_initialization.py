@@ -13,7 +13,9 @@ SHAPES = {2: (8, 64, 64), 3: (2, 32, 32, 32)}
 
 def prior(dim, blocks):
     torch.manual_seed(0)
-    return DRUNetPrior(PriorConfig(dim=dim, widths=(8, 16, 32, 64), blocks=blocks))
+    fresh = DRUNetPrior(PriorConfig(dim=dim, widths=(8, 16, 32, 64), blocks=blocks))
+    initialize_prior(fresh.drunet)
+    return fresh
 
 
 def coarse_share(drunet, x):
