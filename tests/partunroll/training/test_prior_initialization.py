@@ -13,7 +13,8 @@ SHAPES = {2: (8, 64, 64), 3: (2, 32, 32, 32)}
 
 def prior(dim, blocks):
     torch.manual_seed(0)
-    fresh = DRUNetPrior(PriorConfig(dim=dim, widths=(8, 16, 32, 64), blocks=blocks))
+    config = PriorConfig(dim=dim, widths=(8, 16, 32, 64), blocks=blocks, channels_last=False)
+    fresh = DRUNetPrior(config)
     initialize_prior(fresh.drunet)
     return fresh
 
