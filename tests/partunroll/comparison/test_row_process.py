@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -219,6 +220,15 @@ def test_a_budget_of_seconds_becomes_steps_once(training):
     assert read(given.folder)["steps"] == steps["steps"] >= 10
     assert steps["steps"] == max(10, int(0.3 / steps["seconds_per_step"]))
     assert sorted(path.name for path in given.folder.iterdir() if path.is_dir()) == ["run"]
+
+
+def test_a_signal_while_steps_are_counted_ends_the_row(training, monkeypatch):
+    given = training(seconds=0.3)
+    stopped = lambda *a, **k: replace(train(*a, **k), stop_reason="SIGTERM")  # noqa: E731
+    monkeypatch.setattr("partunroll.comparison.network_training.train", stopped)
+    assert train_row(given) == "SIGTERM"
+    assert CompletedParts(given.folder).read("steps") is None
+    assert not any(path.is_dir() for path in given.folder.iterdir())
 
 
 def test_an_operator_of_the_test_alone_is_taken_with_its_own_norm(training, job, tmp_path):

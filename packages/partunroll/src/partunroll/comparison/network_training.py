@@ -28,6 +28,10 @@ _TRIED, _WARM_UP = 24, 4
 _NEVER = 10**9
 
 
+class _StoppedError(Exception):
+    """A signal came while the steps of a budget were counted; it is named."""
+
+
 def train_row(job: TrainJob) -> str | None:
     """Train, or go on with a training that was stopped; record what it took.
 
@@ -37,7 +41,10 @@ def train_row(job: TrainJob) -> str | None:
         The signal that stopped it; None where it is finished.
     """
     parts = CompletedParts(job.folder)
-    config = _config(job, parts)
+    try:
+        config = _config(job, parts)
+    except _StoppedError as stopped:
+        return str(stopped)
     resume = (job.run / "config.yaml").is_file()
     files = list(job.factors.values())
     result = train(config, files, job.data, job.run, resume=resume)
@@ -71,7 +78,9 @@ def _seconds_per_step(job: TrainJob) -> float:
     job.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=job.folder) as folder:
         run = Path(folder) / "run"
-        train(config, list(job.factors.values()), job.data, run, stop_after=_TRIED)
+        result = train(config, list(job.factors.values()), job.data, run, stop_after=_TRIED)
+        if result.stop_reason != "stop_after":
+            raise _StoppedError(result.stop_reason)
         times = _step_times(run)
     return fmean(times[_WARM_UP:])
 
