@@ -13,10 +13,15 @@ SHAPES = {2: (8, 64, 64), 3: (2, 32, 32, 32)}
 
 def prior(dim, blocks):
     torch.manual_seed(0)
-    config = PriorConfig(dim=dim, widths=(8, 16, 32, 64), blocks=blocks, channels_last=False)
-    fresh = DRUNetPrior(config)
-    initialize_prior(fresh.drunet)
-    return fresh
+    return DRUNetPrior(
+        PriorConfig(
+            dim=dim,
+            widths=(8, 16, 32, 64),
+            blocks=blocks,
+            channels_last=False,
+            fresh_weights="balanced",
+        )
+    )
 
 
 def coarse_share(drunet, x):
@@ -61,3 +66,22 @@ def test_the_coarsest_scale_learns_sooner_than_with_deepinvs_weights(dim):
 def test_the_seed_decides_about_the_weights():
     first, second = (prior(2, 2).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("dim", "by_default"), [(2, "balanced"), (3, "deepinv")])
+def test_a_prior_has_the_fresh_weights_that_its_config_names(dim, by_default):
+    weights = {}
+    for name in (None, "balanced", "deepinv"):
+        torch.manual_seed(0)
+        weights[name] = DRUNetPrior(PriorConfig(dim=dim, fresh_weights=name)).drunet.m_tail.weight
+    assert torch.equal(weights[None], weights[by_default])
+    assert not torch.equal(weights["balanced"], weights["deepinv"])
+
+
+@pytest.mark.parametrize(("dim", "by_default"), [(2, "balanced"), (3, "deepinv")])
+def test_a_resolved_config_says_which_fresh_weights(dim, by_default):
+    shapes = (8,) * 3, (4,) * 3
+    resolved = PriorConfig(dim=dim).resolved(*shapes, is_complex=False)
+    assert resolved.fresh_weights == by_default
+    chosen = PriorConfig(dim=dim, fresh_weights="deepinv").resolved(*shapes, is_complex=False)
+    assert chosen.fresh_weights == "deepinv"

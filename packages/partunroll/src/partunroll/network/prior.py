@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from partunroll.configuration.network_config import PriorConfig
+from partunroll.configuration.network_config import FRESH_WEIGHTS, PriorConfig
 from partunroll.errors import InputError
 from partunroll.network.local_phase import local_phase
 from partunroll.network.prior_initialization import initialize_prior
@@ -113,7 +113,7 @@ def _drunet(config: DRUNetConfig, dim: int) -> nn.Module:
     drunet = DRUNet(
         channels, channels, nc=config.widths, nb=config.blocks, pretrained=None, dim=dim
     )
-    if dim == 2:  # 3-D ones learn worse from it: the demo had 31.0 instead of 32.0 dB
+    if (config.fresh_weights or FRESH_WEIGHTS[dim]) == "balanced":
         initialize_prior(drunet)
     return drunet
 
