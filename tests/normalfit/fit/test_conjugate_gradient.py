@@ -101,3 +101,13 @@ def test_limits_out_of_range_are_refused(bad):
     N, b = system()
     with pytest.raises(InputError, match="zero or more"):
         conjugate_gradient(apply(N), b, **{"iterations": 1, "tolerance": 0.1, **bad})
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+@pytest.mark.parametrize("of", ["b", "x0"])
+def test_a_right_hand_side_or_a_start_that_is_not_finite_is_named(of, wrong):
+    N, b = system()
+    given = {"b": b, "x0": torch.zeros_like(b)}
+    given[of] = given[of].index_fill(0, torch.tensor([1]), wrong)
+    with pytest.raises(InputError, match=r"b, and N x0, must be finite, got"):
+        conjugate_gradient(apply(N), iterations=3, tolerance=0.0, **given)

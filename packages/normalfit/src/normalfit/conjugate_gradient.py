@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -70,7 +71,7 @@ def conjugate_gradient(
     Raises
     ------
     InputError
-        `iterations` or `tolerance` is negative.
+        `iterations` or `tolerance` is negative; `b` or `x0` is not finite.
     """
     if iterations < 0 or not tolerance >= 0:
         msg = (
@@ -85,6 +86,9 @@ def conjugate_gradient(
     p, rho = z, _inner(r, z)
     goal = tolerance * _norm(b)
     norms = [_norm(r)]
+    if not math.isfinite(norms[0]):
+        msg = "b, and N x0, must be finite, got a residual norm of "
+        raise InputError(msg + f"{norms[0]} at the start")
     reason: StopReason = "iteration limit"
     while norms[-1] > goal and len(norms) <= iterations:
         q = normal(p)
