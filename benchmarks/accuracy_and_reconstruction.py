@@ -1,6 +1,7 @@
 """Does a better approximation of A*A make a better reconstruction?
 
-    uv run benchmarks/accuracy_and_reconstruction.py [--quick] [--seeds 0 1 2]
+    uv run benchmarks/accuracy_and_reconstruction.py [--quick] [--seeds 0 1 2] [--size 48]
+        [--device auto]
 
 The network of `partunroll demo`, trained with the factors of several models, and with the exact
 restricted operator, on the same data and from the same seeds. PSNR of held-out objects after
@@ -27,6 +28,7 @@ import torch
 from measurement import RESULTS, Claim, conclude, write_json
 from scipy.special import stdtrit
 
+from normalfit.devices import resolve_device
 from normalfit.factor_file import open_factors
 from normalfit.fit_to_file import fit_to_file
 from normalfit.model import Model
@@ -61,12 +63,12 @@ QUICK = replace(
 class Chain:
     """The data that all trainings share, and one training after the other."""
 
-    def __init__(self, folder: Path, settings: DemoSettings) -> None:
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path, settings: DemoSettings, device: str) -> None:
+        self.folder, self.settings, self.device = folder, settings, device
         (folder / "operator.yaml").write_text(settings.operator_yaml(), encoding="utf-8")
         self.spec = load_spec(folder / "operator.yaml")
         self.data, self.test = folder / "data.zarr", folder / "test.zarr"
-        shared: dict[str, Any] = {"noise": settings.scan.noise, "device": "auto"}
+        shared: dict[str, Any] = {"noise": settings.scan.noise, "device": device}
         trained = MadeObjects(settings.train + settings.validation, TRAIN_SERIES, settings.smallest)
         held_out = MadeObjects(settings.test, TEST_SERIES, settings.smallest)
         specs = {"operator": self.spec}
@@ -76,7 +78,9 @@ class Chain:
     def fit(self, name: str, model: Model | None, probes: int) -> dict[str, Any]:
         """Fit factors, and return their errors; of the exact operator only the norm is used."""
         model = model or Model("diagonal-circulant", terms=1)
-        file = fit_to_file(self.spec, self.factors(name), model=model, probes=probes)
+        file = fit_to_file(
+            self.spec, self.factors(name), model=model, probes=probes, device=self.device
+        )
         report = file.metadata.report
         return {key: report[key] for key in ("grid_error", "patch_error", "terms", "seconds")}
 
@@ -87,14 +91,14 @@ class Chain:
     def psnr(self, name: str, seed: int) -> dict[str, list[float]]:
         """Train a network and return the PSNR of every held-out object after both stages."""
         run = self.folder / f"run-{list(MODELS).index(name)}-{seed}"
-        config = self.settings.train_config("unrolled", seed, "auto")
+        config = self.settings.train_config("unrolled", seed, self.device)
         config = config.model_copy(update={"normal": "factors" if MODELS[name] else "restricted"})
         train(config, [self.factors(name)], self.data, run)
         checkpoint, file = load_checkpoint(run / "best.pt"), open_factors(self.factors(name))
         store, figures = DataStore.open(self.test), {"stage 1": [], "stage 2": []}
         for sample in store.samples:
             y, x0, truth = (
-                torch.from_numpy(store.read(sample.id, array))
+                torch.from_numpy(store.read(sample.id, array)).to(resolve_device(self.device))
                 for array in ("measurements", "initial_estimate", "reference")
             )
             result = reconstruct(
@@ -108,7 +112,7 @@ class Chain:
 
 
 def _psnr(found: torch.Tensor, truth: torch.Tensor) -> float:
-    return -10 * math.log10(float((found.cpu() - truth).square().mean()))
+    return -10 * math.log10(float((found - truth).square().mean()))
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -143,13 +147,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="32³ and 60 steps")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--probes", type=int, help="64, or 16 with --quick")
+    parser.add_argument("--size", type=int, help="voxels along each axis: 48, or 32 with --quick")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--output", type=Path, default=RESULTS / "accuracy_and_reconstruction")
     arguments = parser.parse_args()
     settings = QUICK if arguments.quick else FULL
+    if arguments.size:
+        settings = replace(settings, num_voxels=arguments.size)
     probes = arguments.probes or settings.probes
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        chain = Chain(Path(folder), settings)
+        chain = Chain(Path(folder), settings, arguments.device)
         for name, model in MODELS.items():
             rows[name] = {"fit": chain.fit(name, model, probes), "psnr": {}}
             for seed in arguments.seeds:

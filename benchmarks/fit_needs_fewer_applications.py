@@ -1,6 +1,7 @@
 """The fit needs fewer applications of A*A: least squares against Adam, the paper's method.
 
-    uv run benchmarks/fit_needs_fewer_applications.py [--quick]
+    uv run benchmarks/fit_needs_fewer_applications.py [--quick] [--square 128] [--cube 48]
+        [--steps 4000] [--device cpu]
 
 One term, linear boundary, for fan beam, cone beam and parallel beam. The claim, for each of
 them: least squares reaches the error that Adam ends at after 4,000 applications of A*A, at the
@@ -65,21 +66,20 @@ class Run:
 class StoredResponses:
     """``N`` on the training probes in their order, from responses that are known."""
 
-    def __init__(self, problem: Problem, folder: Path) -> None:
-        self.training = _load(problem, folder, "training")
+    def __init__(self, problem: Problem, folder: Path, device: str) -> None:
+        self.training, self._device = _load(problem, folder, "training"), device
         self._next = 0
 
     def __call__(self, w: torch.Tensor) -> torch.Tensor:
         """Return the response to the next probe, which `w` must be."""
         index, self._next = self._next, self._next + 1
         if index % CHECKED == 0:
-            assert torch.equal(
-                w, draw_probe(tuple(w.shape), seed=0, stream="training", index=index)
-            )
-        return torch.from_numpy(np.array(self.training[index]))
+            drawn = draw_probe(tuple(w.shape), seed=0, stream="training", index=index)
+            assert torch.equal(w, drawn.to(w.device))
+        return torch.from_numpy(np.array(self.training[index])).to(self._device)
 
 
-def store_responses(problem: Problem, folder: Path) -> None:
+def store_responses(problem: Problem, folder: Path, device: str) -> None:
     """Compute every response that any fit or evaluation of a problem uses, once."""
     operator = spec_from_document(problem.document, {}).build()
     for stream, count in _counts(problem).items():
@@ -89,16 +89,17 @@ def store_responses(problem: Problem, folder: Path) -> None:
         for first in range(0, count, problem.batch):
             indices = range(first, min(first + problem.batch, count))
             drawn = [draw_probe(problem.shape, seed=0, stream=stream, index=i) for i in indices]
-            kept[first : first + len(drawn)] = operator.normal(torch.stack(drawn)).numpy()
+            responses = operator.normal(torch.stack(drawn).to(device))
+            kept[first : first + len(drawn)] = responses.cpu().numpy()
         kept.flush()
 
 
-def run_adam(problem: Problem, folder: Path, learning_rate: float) -> Run:
+def run_adam(problem: Problem, folder: Path, learning_rate: float, device: str) -> Run:
     """Fit by Adam."""
     started = time.perf_counter()
     fitted = fit_adam(
-        StoredResponses(problem, folder),
-        _probe_set(problem, folder, "held-out", GUIDE),
+        StoredResponses(problem, folder, device),
+        _probe_set(problem, folder, "held-out", GUIDE, device),
         MODEL,
         steps=problem.steps,
         options=AdamOptions(learning_rate=learning_rate),
@@ -106,13 +107,13 @@ def run_adam(problem: Problem, folder: Path, learning_rate: float) -> Run:
     return _run(problem, folder, "Adam", learning_rate, problem.steps + GUIDE, fitted, started)
 
 
-def run_least_squares(problem: Problem, folder: Path, total: int) -> Run:
+def run_least_squares(problem: Problem, folder: Path, total: int, device: str) -> Run:
     """Fit by least squares with `total` applications, a quarter and at most 8 to guide it."""
     started = time.perf_counter()
     guide = min(GUIDE, total // 4)
     fitted = fit_least_squares(
-        _probe_set(problem, folder, "training", total - guide),
-        _probe_set(problem, folder, "held-out", guide),
+        _probe_set(problem, folder, "training", total - guide, device),
+        _probe_set(problem, folder, "held-out", guide, device),
         MODEL,
     )
     return _run(problem, folder, "least squares", None, total, fitted, started)
@@ -134,7 +135,8 @@ def _run(
 
 
 def _error(problem: Problem, folder: Path, factors: Factors) -> dict[str, Any]:
-    unseen = _probe_set(problem, folder, "fresh evaluation", EVALUATION)
+    device = str(factors.kernel.values.device)
+    unseen = _probe_set(problem, folder, "fresh evaluation", EVALUATION, device)
     return probe_set_error(unseen, factors).as_json()
 
 
@@ -151,29 +153,32 @@ def _load(problem: Problem, folder: Path, stream: str) -> Any:
     return np.load(_path(problem, folder, stream), mmap_mode="r")
 
 
-def _probe_set(problem: Problem, folder: Path, stream: Any, count: int) -> ProbeSet:
+def _probe_set(problem: Problem, folder: Path, stream: Any, count: int, device: str) -> ProbeSet:
     stored = iter(_load(problem, folder, stream))
     return collect_responses(
-        lambda _: torch.from_numpy(np.array(next(stored))),
+        lambda _: torch.from_numpy(np.array(next(stored))).to(device),
         problem.shape,
         count,
         seed=0,
         stream=stream,
+        device=device,
     )
 
 
-def run_all(chosen: list[Problem]) -> list[Run]:
+def run_all(chosen: list[Problem], device: str) -> list[Run]:
     """Run all fits, one on each core at a time; the responses are computed first."""
     with tempfile.TemporaryDirectory() as name, one_thread_processes() as pool:
         folder = Path(name)
         for problem in chosen:
             started = time.perf_counter()
-            store_responses(problem, folder)
+            store_responses(problem, folder, device)
             print(f"responses of {problem.name}: {time.perf_counter() - started:.0f} s", flush=True)
         longest = sorted(chosen, key=lambda problem: -math.prod(problem.shape))
         adam = [(run_adam, p, rate) for p in longest for rate in p.learning_rates]
         least = [(run_least_squares, p, n) for p in chosen for n in sorted(TOTALS, reverse=True)]
-        jobs = [pool.submit(function, p, folder, value) for function, p, value in adam + least]
+        jobs = [
+            pool.submit(function, p, folder, value, device) for function, p, value in adam + least
+        ]
         runs = []
         for job in jobs:
             runs.append(job.result())
@@ -244,12 +249,17 @@ def plot(names: list[str], runs: list[Run], path: Path) -> None:
 def main() -> int:
     """Run the benchmark and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small grids, 400 steps of Adam")
+    parser.add_argument("--quick", action="store_true", help="32², 12³ and 400 steps")
+    parser.add_argument("--square", type=int, default=128, help="voxels along an axis of a plane")
+    parser.add_argument("--cube", type=int, default=48, help="voxels along an axis of a volume")
+    parser.add_argument("--steps", type=int, default=4000, help="of Adam, an application each")
+    parser.add_argument("--device", default="cpu", help="where to compute: cpu or cuda")
     parser.add_argument("--output", type=Path, default=RESULTS / "fit_needs_fewer_applications")
     arguments = parser.parse_args()
-    chosen = problems(quick=arguments.quick)
+    sizes = arguments.square, arguments.cube, arguments.steps
+    chosen = problems(*((32, 12, 400) if arguments.quick else sizes))
     names = [problem.name for problem in chosen]
-    runs = run_all(chosen)
+    runs = run_all(chosen, arguments.device)
     found = [claim(name, runs) for name in names]
     document = {"runs": [asdict(run) for run in runs], "claims": [asdict(c) for c in found]}
     write_json(arguments.output.with_suffix(".json"), document)

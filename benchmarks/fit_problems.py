@@ -28,9 +28,8 @@ class Problem:
         return tuple(self.document["volume_shape"])
 
 
-def problems(*, quick: bool) -> list[Problem]:
-    """Return the three operators; small ones and a tenth of the steps if `quick`."""
-    square, cube, steps = (32, 12, 400) if quick else (128, 48, 4000)
+def problems(square: int, cube: int, steps: int) -> list[Problem]:
+    """Return the three operators, of `square`² and of `cube`³ voxels."""
     planes, volumes = (3e-4, 3e-3, 3e-2), (1e-3, 1e-2, 1e-1)
     fan = _orbit((1, square, square), (1, 2 * square), 60)
     cone = _orbit((cube,) * 3, (3 * cube // 2,) * 2, 30)

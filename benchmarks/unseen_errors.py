@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 class UnseenErrors:
     """The errors of any approximation of one operator, on things no fit has seen."""
 
-    def __init__(self, operator: LinearOperator, objects: torch.Tensor | None) -> None:
+    def __init__(
+        self, operator: LinearOperator, objects: torch.Tensor | None, device: str = "cpu"
+    ) -> None:
         self._operator = operator
         shape = operator.domain.shape
         self._dtype = torch.complex64 if operator.is_complex else torch.float32
         self._grid = collect_responses(
-            operator.normal, shape, 16, seed=1, stream="evaluation", dtype=self._dtype
-        )
+            operator.normal, shape, 16, seed=1, stream="evaluation", device=device,
+            dtype=self._dtype,
+        )  # fmt: skip
         smooth = torch.stack([_smoothed(w, shape) for w in self._grid.probes])
         self._smooth = ProbeSet(smooth, [operator.normal(x) for x in smooth])
         self._objects = None
         if objects is not None:
+            objects = objects.to(device)
             self._objects = ProbeSet(objects, [operator.normal(x) for x in objects])
 
     def of(self, factors: Any) -> dict[str, float]:

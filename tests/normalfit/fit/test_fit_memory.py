@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from normalfit import fit_memory as fit_memory_module
+from normalfit import probed_terms
 from normalfit.fit_memory import fit_memory
 from normalfit.fitting import fit
 from normalfit.grid import Grid
@@ -32,6 +34,14 @@ CASES = {
         "side": 48,
         "probes": 40,
         "in_folder": True,
+    },
+    # spectra that fill what may be kept of them, for the terms and for a direction at a time
+    "spectra": {
+        "model": {"name": "two-sided", "terms": 1},
+        "side": 20,
+        "probes": 126,
+        "in_folder": True,
+        "spectra_bytes": 2**25,
     },
 }
 HELD_OUT = 2
@@ -63,8 +73,10 @@ def resident(name):
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def measured(folder, *, model, side, probes, is_complex=False, in_folder=False):
+def measured(folder, *, model, side, probes, is_complex=False, in_folder=False, spectra_bytes=None):
     """Return the bytes that a fit takes beyond the process, and those that it says."""
+    if spectra_bytes is not None:
+        fit_memory_module.SPECTRA_BYTES = probed_terms.SPECTRA_BYTES = spectra_bytes
     model, responses = Model(**model), ResponseFolder(folder, "uneven difference")
     how = {"model": model, "held_out": HELD_OUT, "evaluation": 2, "options": OPTIONS}
     small, operator = (uneven_difference(n, is_complex=is_complex) for n in (6, side))

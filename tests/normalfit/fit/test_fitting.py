@@ -173,3 +173,19 @@ def test_counts_that_are_no_whole_numbers_are_refused(options, message):
 def test_what_is_no_operator_is_refused_with_the_remedy(call, thing):
     with pytest.raises(InputError, match=r"must be a LinearOperator, .*; .*as_operator"):
         call(thing)
+
+
+@pytest.mark.parametrize("method", ["least-squares", "adam"])
+@pytest.mark.parametrize(
+    ("name", "wrong", "least"),
+    [
+        ("probes", 0, 1), ("probes", 4.5, 1), ("held_out", 1, 2), ("evaluation", 1, 2),
+        ("evaluation", 0, 2), ("batch", 0, 1),
+    ],
+)  # fmt: skip
+def test_too_small_counts_are_refused_before_anything_is_computed(method, name, wrong, least):
+    operator = Counted((5, 4))
+    message = f"^{name} must be a whole number, at least {least}, got {wrong}$"
+    with pytest.raises(InputError, match=message):
+        fit(operator, method=method, **SMALL | {name: wrong})
+    assert operator.forwards == 0

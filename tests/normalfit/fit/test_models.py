@@ -16,6 +16,7 @@ from normalfit.linear_operator import FunctionOperator
 from normalfit.model import MODELS, Model
 from normalfit.operators.parallel_beam import ParallelBeam
 from normalfit.operators.parallel_geometry import ParallelGeometry
+from normalfit.probe_set_error import probe_set_error
 from normalfit.probes import collect_responses
 
 SHAPE = (9, 8)
@@ -293,3 +294,24 @@ def test_fewer_virtual_coils_are_an_equivalent_with_an_error():
     ]
     assert 0.02 < errors[0] < 0.3
     assert errors[1] < 0.3 * errors[0]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Model("diagonal-circulant", terms=1),
+        TWO_SIDED,
+        Model("symmetric"),
+        Model("local", windows=2),
+        Model("multicoil"),
+    ],
+    ids=str,
+)
+def test_a_start_from_many_probes_stays_where_few_lead_to_nothing_better(model):
+    many, guide = sets(scanner(), 128)
+    few, _ = sets(scanner(), 2)
+    start = fit_least_squares(many, guide, model).factors
+    cold, warm = (fit_least_squares(few, guide, model, start=f).factors for f in (None, start))
+    known, anew, found = (probe_set_error(guide, f).value for f in (start, cold, warm))
+    assert anew > 1.1 * known
+    assert found <= known * (1 + 1e-6)

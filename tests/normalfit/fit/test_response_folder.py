@@ -13,6 +13,7 @@ import torch
 from normalfit.errors import InputError, MismatchError
 from normalfit.fitting import fit
 from normalfit.grid import Grid
+from normalfit.linear_operator import FunctionOperator
 from normalfit.model import Model
 from normalfit.operators.inpainting import Inpainting
 from normalfit.probes import ProbeSet, collect_responses, default_batch, draw_probe
@@ -207,3 +208,42 @@ def test_complex_probes_are_circular_and_of_unit_energy():
 def test_a_complex_response_to_a_real_probe_says_what_to_do():
     with pytest.raises(InputError, match="set is_complex on the operator"):
         collect(None, 1, lambda w: w * 1j)
+
+
+def test_responses_have_the_probes_precision_in_memory_and_on_disk(tmp_path):
+    def in_double(w):
+        return (normal(w.double()) / 3).double()
+
+    kept = collect(None, 3, in_double)
+    assert {response.dtype for response in kept.responses} == {torch.float32}
+    assert_same(collect(tmp_path / "responses", 3, in_double), kept)
+
+
+def test_a_response_whose_conjugate_is_yet_to_be_taken_is_stored(tmp_path):
+    def lazy(w):
+        return (w * 1j).conj()
+
+    options = {"dtype": torch.complex64}
+    assert lazy(torch.ones(1, dtype=torch.complex64)).is_conj()
+    assert_same(
+        collect(tmp_path / "responses", 2, lazy, **options), collect(None, 2, lazy, **options)
+    )
+
+
+def test_adam_goes_on_with_stored_responses(tmp_path):
+    calls = []
+
+    def counted(x):
+        calls.append(len(x) if x.ndim > len(SHAPE) else 1)
+        return normal(x)
+
+    operator = FunctionOperator(Grid(SHAPE), Grid(SHAPE), counted, lambda y: y, batched=True)
+    how = {"method": "adam", "probes": 5, "held_out": 2, "evaluation": 2}
+    expected = fit(operator, **how).factors
+    first = fit(operator, responses=ResponseFolder(tmp_path / "r", "op"), **how).factors
+    calls.clear()
+    again = fit(operator, responses=ResponseFolder(tmp_path / "r", "op"), **how).factors
+    whole_grid = 2  # what is left are the patch errors, on restrictions of the operator
+    assert sum(calls) == whole_grid
+    for found in (first, again):
+        assert torch.equal(found.kernel.values, expected.kernel.values)

@@ -256,3 +256,12 @@ MAPS = torch.ones(1, 4, 4, dtype=torch.complex64)
 def test_bad_input_is_named(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 6), (4, 9, 7)])
+def test_hybrid_space_limits_the_lags_of_its_axis_only(shape):
+    operator = cartesian(shape, hybrid_axis=0)
+    few = {"terms": 1, "probes": 2, "held_out": 2, "evaluation": 2}
+    for boundary, rest in (("periodic", shape[1:]), ("linear", [2 * n - 1 for n in shape[1:]])):
+        factors = fit(operator, boundary=boundary, **few).factors
+        assert tuple(factors.lags) == (1, *rest)

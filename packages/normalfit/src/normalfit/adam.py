@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from normalfit.lag_grid import LagGrid
     from normalfit.model import Model
     from normalfit.progress import Progress
+    from normalfit.response_folder import ResponseFolder
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def fit_adam(
     steps: int,
     seed: int = 0,
     options: AdamOptions | None = None,
+    folder: ResponseFolder | None = None,
     progress: Progress = no_progress,
 ) -> Fitted:
     """Fit ``Σ_k u_k (h_k ∗ x)`` by Adam, one fresh probe a step: `steps` applications of N.
@@ -86,6 +88,8 @@ def fit_adam(
     model
         Its lags, boundary and number of terms, one if that is open; the name must be
         'diagonal-circulant'.
+    folder
+        Where the responses are kept: those that it holds are not computed again.
 
     Raises
     ------
@@ -106,6 +110,8 @@ def fit_adam(
     descent = _Descent(
         held_out, model.lag_grid(held_out.shape), terms, seed, options.learning_rate, steps
     )
+    like = held_out.responses[0]
+    stored = folder and folder.responses(held_out.shape, like.dtype, "training", seed)
     started, best, squares = time.perf_counter(), descent.factors(), []
     history: list[HistoryPoint] = []
     for step in range(1, steps + 1):
@@ -114,10 +120,16 @@ def fit_adam(
             seed=seed,
             stream="training",
             index=step - 1,
-            device=held_out.responses[0].device,
-            dtype=held_out.responses[0].dtype,
+            device=like.device,
+            dtype=like.dtype,
         )
-        squares.append(descent.step(w, respond(normal, w)))
+        if stored and stored.has(step - 1):
+            response = stored.read(step - 1).to(like.device)
+        else:
+            response = respond(normal, w)
+            if stored:
+                stored.write(step - 1, response)
+        squares.append(descent.step(w, response))
         if step % math.ceil(steps / options.evaluations) and step < steps:
             continue
         factors = descent.factors()

@@ -99,7 +99,8 @@ def fit_memory(
     lags, voxels = math.prod(grid.lags) * size, math.prod(shape) * size
     # half of the frequencies of real probes, twice the bytes
     spectrum = math.prod(grid.fft_shape) * size
-    kept = min(SPECTRA_BYTES, 2 * probes * most_terms * spectrum)
+    # two maps, that of the terms and that of a direction, where a step is as long as it should be
+    kept = 2 * min(SPECTRA_BYTES, probes * most_terms * spectrum)
     pairs = kernels**2 if kernels > 1 else 0
     factors = (
         kernels * (_KERNEL_ARRAYS * lags + spectrum)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -119,7 +120,11 @@ def fit(
     wanted = named.suited_to(operator)
     options = _checked_options(method, options, probes, responses)
     count = DEFAULT_PROBES[method] if probes is None else probes
-    wanted.lag_grid(shape)  # refuses lags that do not fit, before anything is computed
+    # before anything is computed: what would be refused after it
+    at_once = default_batch(shape) if batch is None else batch
+    fitting = {} if options is None else {"probes": count, "held_out": held_out}
+    _check_counts(evaluation=evaluation, batch=at_once, **fitting)
+    wanted.lag_grid(shape)
     dtype = operator.probe_dtype if dtype is None else dtype
     if start is not None:
         if method != "least-squares":
@@ -127,7 +132,6 @@ def fit(
             raise InputError(msg)
         check_start(start, wanted, shape, self_adjoint=operator.has_exact_adjoint, dtype=dtype)
     shared: dict[str, Any] = {"seed": seed, "device": device, "dtype": dtype}
-    at_once = default_batch(shape) if batch is None else batch
     kept: dict[str, Any] = {"folder": responses, "batch": at_once, "progress": progress}
 
     def collected(number: int, stream: Any) -> ProbeSet:  # noqa: ANN401 - a literal of probes.py
@@ -144,7 +148,8 @@ def fit(
         guide = collected(held_out, "held-out")
         response_seconds = time.perf_counter() - started
         if isinstance(options, AdamOptions):
-            fitted = fit_adam(operator.normal, guide, wanted, steps=count, options=options, **how)
+            adam: dict[str, Any] = {"options": options, "folder": responses}
+            fitted = fit_adam(operator.normal, guide, wanted, steps=count, **adam, **how)
         else:
             training = collected(count, "training")
             response_seconds = time.perf_counter() - started
@@ -206,6 +211,15 @@ def chosen_model(
         msg = f"options must be among {sorted(known)}, got {sorted(set(model_options) - known)}"
         raise InputError(msg)
     return Model(_DEFAULT_MODELS[method] if model is None else model, **model_options)
+
+
+def _check_counts(**counts: int) -> None:
+    """Refuse counts that are no whole numbers or too few; errors have intervals from two on."""
+    for name, count in counts.items():
+        least = {"held_out": 2, "evaluation": 2, "batch": 1, "probes": 1}[name]
+        if not isinstance(count, Integral) or count < least:
+            msg = f"{name} must be a whole number, at least {least}, got {count}"
+            raise InputError(msg)
 
 
 def _checked_options(

@@ -47,7 +47,7 @@ def grow(
     """
     most = model.terms or MAX_TERMS
     start = terms if len(terms) else terms.with_new_term(generator(seed, "start", 0))
-    best = refinement.run(sweep, start, refinement.error_of(start), stage=most > 1)
+    best = refinement.begin(sweep, start, stage=most > 1)
     while len(best.terms) < most and not best.error.value <= (model.tolerance or 0.0):
         found = _one_more(refinement, sweep, best, seed, options)
         if model.terms is None and not _fell(best, found):

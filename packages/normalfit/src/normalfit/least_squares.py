@@ -66,8 +66,8 @@ def fit_least_squares(
         The factors that are looked for.
     self_adjoint
         Whether ``N`` is, as A*A is where the adjoint is exact; not checked. It ties the
-        factors of two-sided models and doubles what the responses tell about the others.
-        Symmetric and multicoil models are self-adjoint in any case.
+        factors of two-sided models and doubles what the responses tell about one-sided ones,
+        local ones excepted. Symmetric and multicoil models are self-adjoint in any case.
     start
         Factors to go on from, which `check_start` accepts; None starts from nothing.
     seed
@@ -160,13 +160,13 @@ class _Fit:
             project_kernel=lambda h, known: positive_semidefinite(h, self._grid, known),
             project_diagonal=lambda u: u.real.clamp_min(0).to(u.dtype),
         )
-        return self._resumed(alternation.sweep, self._start or self._one_term())
+        return self._refinement.begin(alternation.sweep, self._start or self._one_term())
 
     def _multicoil(self, seed: int) -> Refined:
         alternation = TiedAlternation(self._grid, self._training, self._options)
         sweep = TiedDescent(self._grid, self._training, self._options, alternation).sweep
         if self._start is not None:
-            return self._resumed(sweep, self._start)
+            return self._refinement.begin(sweep, self._start)
         one, more = self._one_term(), (self._model.terms or 1) - 1
         if not more:
             return self._refinement.run(sweep, one)
@@ -183,10 +183,7 @@ class _Fit:
         start = alternation.start()
         if self._start is not None:
             start = replace(start, h=self._start.h, u=self._start.u)
-        return self._resumed(alternation.sweep, start)
-
-    def _resumed(self, sweep: Sweep, start: Terms) -> Refined:
-        return self._refinement.run(sweep, start, self._refinement.error_of(start))
+        return self._refinement.begin(alternation.sweep, start)
 
     def _grown(self, sweep: Sweep, none: Terms, seed: int) -> Refined:
         start, options = self._start or none, self._options

@@ -38,7 +38,7 @@ class LinearOperator(abc.ABC):
         Whether the domain is complex: `fit` then draws complex probes.
     boundary, kernel_lags
         What suits factors of ``A*A`` and is taken where a model leaves it open: 'linear' or
-        'periodic', for all axes or per axis, and the most lags per axis (None is all).
+        'periodic', for all axes or per axis, and the most lags per axis (None is all of them).
     """
 
     domain: Grid
@@ -46,7 +46,7 @@ class LinearOperator(abc.ABC):
     has_exact_adjoint: bool = True
     is_complex: bool = False
     boundary: Boundary | tuple[Boundary, ...] = "linear"
-    kernel_lags: tuple[int, ...] | None = None
+    kernel_lags: tuple[int | None, ...] | None = None
 
     @abc.abstractmethod
     def _forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -90,10 +90,13 @@ class Model:
     def suited_to(self, operator: LinearOperator) -> Model:
         """Return the model with boundary and lags of the operator where they are open."""
         boundary = operator.boundary if self.boundary is None else self.boundary
-        lags = self.lags
-        if lags is None and operator.kernel_lags is not None and self.name != "local":
-            lags = operator.kernel_lags
-        return replace(self, boundary=boundary, lags=lags)
+        model = replace(self, boundary=boundary)
+        most = operator.kernel_lags
+        if self.lags is not None or most is None or self.name == "local":
+            return model
+        full = model.lag_grid(operator.domain.shape).lags
+        lags = tuple(n if m is None else min(n, m) for n, m in zip(full, most, strict=True))
+        return replace(model, lags=lags)
 
     def lag_grid(self, shape: tuple[int, ...]) -> LagGrid:
         """Return the lags of the kernels on a grid of `shape`.

@@ -144,7 +144,7 @@ def draw_probe(
 
 
 def respond(normal: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor) -> torch.Tensor:
-    """Return ``N w``.
+    """Return ``N w``, in the dtype of `w`, whatever the operator computes in.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def respond(normal: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor) -> 
     if not bool(torch.isfinite(response).all()):
         msg = "operator must return finite values, got NaN or infinity for a Gaussian probe"
         raise InputError(msg)
-    return response
+    return response.to(w.dtype)
 
 
 def check_real(name: str, result: torch.Tensor, probe: torch.Tensor) -> None:

@@ -76,12 +76,6 @@ class Refinement:
         self._options, self._progress = options, progress
         self._started = time.perf_counter()
 
-    def error_of(self, terms: Terms) -> float:
-        """Return the held-out error of terms to go on from: one where no kernel is known."""
-        if not bool(terms.h.any()):
-            return 1.0
-        return probe_set_error(self._held_out, terms.factors(self._grid)).value
-
     def run(
         self,
         sweep: Sweep,
@@ -139,9 +133,19 @@ class Refinement:
             raise InputError(msg)
         return Refined(best.terms, best.error, converged=misses >= patience)
 
-    def go_on(self, sweep: Sweep, known: Refined) -> Refined:
+    def begin(self, sweep: Sweep, terms: Terms, *, stage: bool = False) -> Refined:
+        """Refine terms without a kernel yet, or go on from known ones.
+
+        Known ones stay where nothing better is found, as from fewer probes than theirs.
+        """
+        if not bool(terms.h.any()):
+            return self.run(sweep, terms, stage=stage)
+        error = probe_set_error(self._held_out, terms.factors(self._grid))
+        return self.go_on(sweep, Refined(terms, error, converged=False), stage=stage)
+
+    def go_on(self, sweep: Sweep, known: Refined, *, stage: bool = False) -> Refined:
         """Refine once more; what is known stays where that finds nothing better."""
-        found = self.run(sweep, known.terms, known.error.value)
+        found = self.run(sweep, known.terms, known.error.value, stage=stage)
         better = found if found.error.value < known.error.value else known
         return replace(better, converged=found.converged)
 

@@ -111,7 +111,7 @@ class StoredResponses:
 
     def write(self, index: int, response: torch.Tensor) -> None:
         """Keep a response, all or nothing."""
-        values = np.ascontiguousarray(response.cpu().numpy()).astype(_NUMPY_DTYPES[self.dtype])
+        values = np.ascontiguousarray(_whole(response).numpy()).astype(_NUMPY_DTYPES[self.dtype])
         data = values.tobytes()
         _write_whole(self._file(index), data, _checksum(data))
 
@@ -139,6 +139,11 @@ class StoredResponses:
 
     def _file(self, index: int) -> Path:
         return self.folder / f"{self.prefix}-{index:06d}.response"
+
+
+def _whole(response: torch.Tensor) -> torch.Tensor:
+    """Return it on the CPU as NumPy takes it: conjugated and negated where that is pending."""
+    return response.detach().resolve_conj().resolve_neg().cpu()
 
 
 class LazyTensors(Sequence[torch.Tensor]):

@@ -56,9 +56,7 @@ class MulticoilMRI(MRIOperator):
         self.range = Grid((len(coil_maps), *domain.shape))
         self.boundary = "periodic"
         if hybrid_axis is not None:  # nothing couples the slices
-            self.kernel_lags = tuple(
-                1 if axis == hybrid_axis else n for axis, n in enumerate(domain.shape)
-            )
+            self.kernel_lags = tuple(1 if axis == hybrid_axis else None for axis in allowed)
         self.hybrid_axis = hybrid_axis
         self._mask = mask.detach()
         self._axes = [axis - domain.num_axes for axis in allowed if axis != hybrid_axis]
