@@ -76,7 +76,8 @@ def resident(name):
 def measured(folder, *, model, side, probes, is_complex=False, in_folder=False, spectra_bytes=None):
     """Return the bytes that a fit takes beyond the process, and those that it says."""
     if spectra_bytes is not None:
-        fit_memory_module.SPECTRA_BYTES = probed_terms.SPECTRA_BYTES = spectra_bytes
+        for module in (fit_memory_module, probed_terms):
+            vars(module)["SPECTRA_BYTES"] = spectra_bytes
     model, responses = Model(**model), ResponseFolder(folder, "uneven difference")
     how = {"model": model, "held_out": HELD_OUT, "evaluation": 2, "options": OPTIONS}
     small, operator = (uneven_difference(n, is_complex=is_complex) for n in (6, side))
@@ -115,4 +116,5 @@ def test_a_fit_takes_at_most_what_it_says_and_not_far_less(case, bytes_of_cases)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.stdout.write(json.dumps({name: measured(sys.argv[1], **CASES[name]) for name in CASES}))
+    cases = {name: measured(f"{sys.argv[1]}-{name}", **case) for name, case in CASES.items()}
+    sys.stdout.write(json.dumps(cases))

@@ -213,7 +213,7 @@ def chosen_model(
     return Model(_DEFAULT_MODELS[method] if model is None else model, **model_options)
 
 
-def _check_counts(**counts: int) -> None:
+def _check_counts(**counts: Any) -> None:  # noqa: ANN401 - checked here
     """Refuse counts that are no whole numbers or too few; errors have intervals from two on."""
     for name, count in counts.items():
         least = {"held_out": 2, "evaluation": 2, "batch": 1, "probes": 1}[name]
