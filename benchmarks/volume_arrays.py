@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +51,8 @@ def volume_arrays(volume_shape: tuple[int, ...], device: str = "cpu") -> tuple[V
 def _storage(value: object, device: str) -> tuple[int, int] | None:
     """Return address and bytes of the memory behind an array; None if there is none there."""
     if isinstance(value, torch.Tensor):
-        if value.device.type != device or value.is_sparse:
-            return None
+        if value.device.type != device or value.is_sparse or isinstance(value, FakeTensor):
+            return None  # a fake one, as torch.export leaves them behind, has no memory
         return value.untyped_storage().data_ptr(), value.untyped_storage().nbytes()
     if isinstance(value, np.ndarray) and device == "cpu":
         whole = value
