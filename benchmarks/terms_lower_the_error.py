@@ -192,7 +192,9 @@ def claims_from_probes(rows: list[dict[str, Any]]) -> list[Claim]:
         return []
     found = []
     by_default = {row["model"]: row for row in rows if row["probes"] == DEFAULT}
-    if by_default:
+    if not by_default:
+        found.append(Claim(f"{DEFAULT} probes were not measured", holds=False))
+    else:
         default = by_default["default"]
         for key in ("smooth", "objects"):
             ratio = default[key] / by_default["periodic D C (paper)"][key]

@@ -91,6 +91,13 @@ def test_a_model_that_is_better_than_the_default_fails_the_claim(script):
     assert wrong == ["default / best model, grid, 128 probes: 1.200 <= 1.02"]
 
 
+def test_a_run_without_the_probes_of_the_default_fails_the_claim(script):
+    rows = [r for r in error_rows(grid=0.6, smooth=0.5, objects=0.7) if r["probes"] == 16]
+    found = script("terms_lower_the_error").claims_from_probes(rows)
+    wrong = [claim.text for claim in found if not claim.holds]
+    assert wrong == ["128 probes were not measured"]
+
+
 def test_nothing_is_claimed_where_a_model_is_missing(script):
     rows = [row for row in error_rows(grid=1, smooth=1, objects=1) if row["model"] != "D C"]
     assert script("terms_lower_the_error").claims_from_probes(rows) == []

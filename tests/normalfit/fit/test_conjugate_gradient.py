@@ -109,5 +109,5 @@ def test_a_right_hand_side_or_a_start_that_is_not_finite_is_named(of, wrong):
     N, b = system()
     given = {"b": b, "x0": torch.zeros_like(b)}
     given[of] = given[of].index_fill(0, torch.tensor([1]), wrong)
-    with pytest.raises(InputError, match=r"b, and N x0, must be finite, got"):
+    with pytest.raises(InputError, match=r"b - N x0 must have a finite norm in torch.float64, got"):
         conjugate_gradient(apply(N), iterations=3, tolerance=0.0, **given)

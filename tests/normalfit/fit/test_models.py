@@ -1,4 +1,4 @@
-"""What each model of a fit keeps to: its ties, its growth, its warm start, complex operators."""
+"""What each model of a fit keeps to: its ties, its growth, complex operators."""
 
 import math
 from dataclasses import replace
@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from normalfit.dense import dense_matrix
-from normalfit.errors import InputError
 from normalfit.fitting import fit
 from normalfit.grid import Grid
 from normalfit.least_squares import fit_least_squares
@@ -16,7 +15,6 @@ from normalfit.linear_operator import FunctionOperator
 from normalfit.model import MODELS, Model
 from normalfit.operators.parallel_beam import ParallelBeam
 from normalfit.operators.parallel_geometry import ParallelGeometry
-from normalfit.probe_set_error import probe_set_error
 from normalfit.probes import collect_responses
 
 SHAPE = (9, 8)
@@ -158,71 +156,6 @@ def test_the_tolerance_stops_at_the_first_number_of_terms_that_meets_it():
     assert max(point.terms for point in found.history) == 2
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        Model("diagonal-circulant", terms=2),
-        Model("two-sided", terms=2),
-        Model("symmetric"),
-        Model("local", windows=2),
-        Model("multicoil"),
-    ],
-    ids=str,
-)
-def test_a_warm_start_is_there_after_one_sweep(model):
-    training, guide = sets(scanner(), 40)
-    cold = fit_least_squares(training, guide, model)
-    warm = fit_least_squares(training, guide, model, start=cold.factors)
-    assert warm.num_terms == cold.num_terms
-    assert len(warm.history) <= len(cold.history)
-    if len(cold.history) > 4:  # fewer are what it takes to see that nothing falls any more
-        assert len(warm.history) < len(cold.history)
-    lowest = [min(point.held_out_error for point in f.history) for f in (warm, cold)]
-    assert lowest[0] < 1.02 * lowest[1]
-    assert warm.history[0].held_out_error < 1.02 * lowest[1]
-
-
-def test_a_start_of_fewer_terms_grows_on():
-    training, guide = sets(scanner(), 40)
-    one = fit_least_squares(training, guide, TWO_SIDED)
-    two = fit_least_squares(training, guide, replace(TWO_SIDED, terms=2), start=one.factors)
-    assert two.num_terms == 2
-    first, last = one.history[-1].held_out_error, two.history[0].held_out_error
-    assert last < first * 1.05
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (Model("two-sided", "periodic", terms=2), "have the lags of the fit"),
-        (Model("two-sided", terms=2, lags=5), "have the lags of the fit"),
-        (Model("diagonal-circulant", terms=2), "be of the model diagonal-circulant"),
-        (TWO_SIDED, "have at most 1 terms, got 2"),
-        (Model("symmetric"), "have 1 terms, got 2"),
-        (Model("multicoil", terms=3), "have 3 terms, got 2"),
-        (Model("multicoil", terms=2), "have one kernel for all coils, got 2 kernels"),
-    ],
-    ids=str,
-)
-def test_starts_that_do_not_fit_are_refused(model, message):
-    training, guide = sets(scanner(), 6)
-    two = fit_least_squares(training, guide, replace(TWO_SIDED, terms=2)).factors
-    with pytest.raises(InputError, match=f"start must {message}"):
-        fit_least_squares(training, guide, model, start=two)
-
-
-def test_untied_and_complex_starts_are_refused_where_terms_are_tied_and_real():
-    training, guide = sets(scanner(), 6)
-    one = fit_least_squares(training, guide, TWO_SIDED).factors
-    assert one.v is not None
-    untied = replace(one, v=2 * one.v)
-    with pytest.raises(InputError, match=r"start must have u = conj\(v\)"):
-        fit_least_squares(training, guide, TWO_SIDED, start=untied)
-    fit_least_squares(training, guide, TWO_SIDED, self_adjoint=False, start=untied)
-    with pytest.raises(InputError, match="start must be real as the probes are"):
-        fit_least_squares(training, guide, TWO_SIDED, start=one.to("cpu", torch.complex128))
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_fits_a_grid_of_three_axes(name):
     weight = 1 + torch.arange(60, dtype=torch.float64).reshape(3, 4, 5) / 60
@@ -294,24 +227,3 @@ def test_fewer_virtual_coils_are_an_equivalent_with_an_error():
     ]
     assert 0.02 < errors[0] < 0.3
     assert errors[1] < 0.3 * errors[0]
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        Model("diagonal-circulant", terms=1),
-        TWO_SIDED,
-        Model("symmetric"),
-        Model("local", windows=2),
-        Model("multicoil"),
-    ],
-    ids=str,
-)
-def test_a_start_from_many_probes_stays_where_few_lead_to_nothing_better(model):
-    many, guide = sets(scanner(), 128)
-    few, _ = sets(scanner(), 2)
-    start = fit_least_squares(many, guide, model).factors
-    cold, warm = (fit_least_squares(few, guide, model, start=f).factors for f in (None, start))
-    known, anew, found = (probe_set_error(guide, f).value for f in (start, cold, warm))
-    assert anew > 1.1 * known
-    assert found <= known * (1 + 1e-6)

@@ -71,7 +71,7 @@ def conjugate_gradient(
     Raises
     ------
     InputError
-        `iterations` or `tolerance` is negative; `b` or `x0` is not finite.
+        `iterations` or `tolerance` is negative; ``b - N x0`` has no finite norm in its precision.
     """
     if iterations < 0 or not tolerance >= 0:
         msg = (
@@ -87,8 +87,8 @@ def conjugate_gradient(
     goal = tolerance * _norm(b)
     norms = [_norm(r)]
     if not math.isfinite(norms[0]):
-        msg = "b, and N x0, must be finite, got a residual norm of "
-        raise InputError(msg + f"{norms[0]} at the start")
+        msg = f"b - N x0 must have a finite norm in {b.dtype}, got {norms[0]}; look for NaN, or "
+        raise InputError(msg + "scale b down")
     reason: StopReason = "iteration limit"
     while norms[-1] > goal and len(norms) <= iterations:
         q = normal(p)

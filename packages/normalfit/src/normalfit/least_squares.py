@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -142,7 +142,7 @@ class _Fit:
             self._grid, self._training, self._options, self_adjoint=self_adjoint
         ).sweep
         if self._model.name == "diagonal-circulant" or self._start is not None:
-            return self._grown(sweep, self._none, seed)
+            return self._grown(sweep, self._start or self._none, seed)
         # N = A*A is nearly self-adjoint even where the adjoint is not exact, and tied terms are
         # a quarter of the unknowns. Cone beam 16³, 40 views, 64 probes: 0.262, 0.171 and (four
         # terms) 0.147 instead of 0.274, 0.194 and 0.194 (two) from one-sided terms.
@@ -150,7 +150,8 @@ class _Fit:
 
     def _tied(self, seed: int) -> Refined:
         alternation = TiedAlternation(self._grid, self._training, self._options)
-        return self._grown(alternation.sweep, self._none.with_other_side(), seed)
+        start = self._allowed_start(alternation) or self._none.with_other_side()
+        return self._grown(alternation.sweep, start, seed)
 
     def _symmetric(self) -> Refined:
         alternation = TiedAlternation(
@@ -160,13 +161,15 @@ class _Fit:
             project_kernel=lambda h, known: positive_semidefinite(h, self._grid, known),
             project_diagonal=lambda u: u.real.clamp_min(0).to(u.dtype),
         )
-        return self._refinement.begin(alternation.sweep, self._start or self._one_term())
+        start = self._allowed_start(alternation) or self._one_term()
+        return self._refinement.begin(alternation.sweep, start)
 
     def _multicoil(self, seed: int) -> Refined:
         alternation = TiedAlternation(self._grid, self._training, self._options)
         sweep = TiedDescent(self._grid, self._training, self._options, alternation).sweep
-        if self._start is not None:
-            return self._refinement.begin(sweep, self._start)
+        known = self._allowed_start(alternation)
+        if known is not None:
+            return self._refinement.begin(sweep, known)
         one, more = self._one_term(), (self._model.terms or 1) - 1
         if not more:
             return self._refinement.run(sweep, one)
@@ -185,9 +188,13 @@ class _Fit:
             start = replace(start, h=self._start.h, u=self._start.u)
         return self._refinement.begin(alternation.sweep, start)
 
-    def _grown(self, sweep: Sweep, none: Terms, seed: int) -> Refined:
-        start, options = self._start or none, self._options
-        return grow(self._refinement, sweep, start, self._model, seed=seed, options=options)
+    def _grown(self, sweep: Sweep, start: Terms, seed: int) -> Refined:
+        how: dict[str, Any] = {"seed": seed, "options": self._options}
+        return grow(self._refinement, sweep, start, self._model, **how)
+
+    def _allowed_start(self, alternation: TiedAlternation) -> Terms | None:
+        """Return the start as the model allows it: it may stay where nothing better is found."""
+        return None if self._start is None else alternation.allowed(self._start)
 
     def _one_term(self) -> Terms:
         return self._none.with_other_side().with_new_term(torch.Generator())

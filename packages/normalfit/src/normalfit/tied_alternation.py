@@ -63,6 +63,12 @@ class TiedAlternation:
         self._project_kernel = project_kernel or (lambda h, _: h)
         self._project_diagonal = project_diagonal or (lambda u: u)
 
+    def allowed(self, terms: Terms) -> Terms:
+        """Return given terms with what the constraints ask for, the nearest where they lack it."""
+        h = hermitian(terms.h, self._grid)
+        h, u = self._project_kernel(h, torch.ones_like(h.real)), self._project_diagonal(terms.u)
+        return replace(terms, h=h, u=u, v=u.conj().resolve_conj())
+
     def sweep(self, terms: Terms, noise: float) -> tuple[Terms, float]:
         """Return the terms after a kernel step and a diagonal step, and their training error.
 
