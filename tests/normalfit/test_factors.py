@@ -278,6 +278,32 @@ def test_symmetrized_is_not_farther_from_a_self_adjoint_operator(dtype):
     assert after < before
 
 
+@pytest.mark.parametrize("batched", [("u",), ("v",), ("kernel",), ("u", "kernel")])
+@pytest.mark.parametrize("with_v", [True, False])
+def test_symmetrized_broadcasts_batch_axes(batched, with_v):
+    factors = make_factors(v=with_v)
+    arrays = {"kernel": factors.kernel.values, "u": factors.u, "v": factors.v}
+    for name in batched:
+        if arrays[name] is not None:
+            arrays[name] = torch.stack([arrays[name], 2 * arrays[name], -arrays[name]])
+    kernel = LagKernel(arrays.pop("kernel"), factors.shape, factors.boundary)
+    several = Factors(kernel, **arrays)
+    x = torch.randn(SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    expected = (several(x) + several.adjoint(x)) / 2
+    torch.testing.assert_close(several.symmetrized()(x), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int32])
+def test_half_precision_and_whole_numbers_are_refused(dtype):
+    with pytest.raises(InputError, match="must be single or double precision, got torch"):
+        make_factors().to(dtype=dtype)
+
+
+def test_complex_factors_stay_complex():
+    with pytest.raises(InputError, match="complex64 or complex128, got torch.float32"):
+        make_factors(dtype=torch.complex128).to(dtype=torch.float32)
+
+
 def test_what_is_self_adjoint_is_symmetrized_already():
     coils = coil_factors()
     assert coils.symmetrized() is coils

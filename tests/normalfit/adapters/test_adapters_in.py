@@ -95,6 +95,8 @@ def test_pylops_of_real_volumes_with_complex_measurements(composed):
     assert_adjoint(operator)
     found = fit(operator, boundary="periodic", terms=1, probes=16, held_out=4, evaluation=4)
     assert not found.factors.is_complex
+    with pytest.raises(InputError, match="x must be real .* clinear False, got complex64"):
+        operator.forward(x.to(torch.complex64))
 
 
 @pytest.mark.parametrize("kind", ["Real", "Imag", "Conj"])
@@ -120,6 +122,12 @@ def test_astra_optomo():
     )
     assert_adjoint(operator)
     assert fit(operator, terms=1, probes=24, held_out=4, evaluation=4).report.grid_error.value < 0.3
+    z = random(*SHAPE, dtype=torch.complex64)  # of which OpTomo alone drops the imaginary part
+    y = operator.forward(z)
+    torch.testing.assert_close(y.imag, operator.forward(z.imag.contiguous()))
+    x = operator.adjoint(y)
+    torch.testing.assert_close(x.real, operator.adjoint(y.real.contiguous()))
+    torch.testing.assert_close(x.imag, operator.adjoint(y.imag.contiguous()))
 
 
 def test_deepinv_blur_and_mri():
@@ -152,6 +160,32 @@ def test_deepinv_physics_that_cannot_be_mapped():
         as_operator(physics, (3, 8, 8))
     with pytest.raises(InputError, match="shape must be a Grid, or one whole number per axis"):
         as_operator(physics, 8)
+    one = Inpainting(img_size=(1, 8, 8), mask=0.5)
+    with pytest.raises(InputError, match=r"Inpainting's images, got \(1, 9, 8\): "):
+        as_operator(one, (1, 9, 8))
+
+
+class _Untyped:
+    """A map that says no dtype."""
+
+    shape = (4, 4)
+    matvec = rmatvec = staticmethod(lambda x: x)
+
+
+@pytest.mark.parametrize("dtype", [None, "brick", str, object])
+def test_what_says_no_dtype_of_numbers_is_refused(dtype):
+    thing = _Untyped()
+    if dtype is not None:
+        thing.dtype = dtype
+    with pytest.raises(InputError, match="matrix must h.* _Untyped"):
+        as_operator(thing)
+
+
+@pytest.mark.parametrize("batch", [(0,), (2, 0)])
+def test_an_empty_batch_stays_empty(batch):
+    operator = as_operator(np.ones((6, SAMPLES)), SHAPE)
+    assert operator.forward(torch.zeros(*batch, *SHAPE)).shape == (*batch, 6)
+    assert operator.adjoint(torch.zeros(*batch, 6)).shape == (*batch, *SHAPE)
 
 
 @pytest.mark.filterwarnings("ignore:Samples will be rescaled")

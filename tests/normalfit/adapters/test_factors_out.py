@@ -49,6 +49,21 @@ def test_scipy_refuses_factors_with_batch_axes(name):
         as_scipy(Factors(kernel, **arrays))
 
 
+@pytest.mark.parametrize("name", ["u", "v"])
+def test_scipy_declares_the_widest_dtype(name):
+    single = make_factors(torch.float32)
+    arrays = {"u": single.u, "v": single.v}
+    arrays[name] = make_factors(torch.complex128).u
+    factors = Factors(single.kernel, **arrays)
+    operator = as_scipy(factors)
+    assert operator.dtype == np.complex128
+    x = np.random.default_rng(0).normal(size=20)
+    expected = factors(torch.from_numpy(x.reshape(SHAPE)))
+    for result in (operator @ x, operator @ x.astype(np.float32)):
+        assert result.dtype == np.complex128
+        np.testing.assert_allclose(result, expected.numpy().ravel(), rtol=1e-5)
+
+
 def test_scipy_solves_with_it():
     factors = make_factors().symmetrized()
     B = dense_matrix(factors, SHAPE).numpy()
@@ -106,6 +121,27 @@ def test_a_module_that_is_assigned_inference_tensors_follows_them():
         torch.testing.assert_close(module(x), 2 * before)
 
 
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.float64])
+def test_a_module_in_half_precision_keeps_its_factors_in_single(dtype, half):
+    single = torch.complex64 if dtype.is_complex else torch.float32
+    factors = make_factors(dtype).to(dtype=single).scaled(1e6)  # more than half precision holds
+    module = torch.nn.Sequential(FactorModule(factors.to(dtype=dtype))).to(half)
+    assert module[0].factors.dtype == single
+    x = torch.ones(SHAPE)
+    torch.testing.assert_close(module(x), factors(x))
+    result = FactorModule(factors.scaled(1e-6)).to(half)(x.to(half))
+    assert result.dtype == (single if dtype.is_complex else half)
+
+
+def test_a_module_computes_with_a_state_in_half_precision_that_is_assigned():
+    module = FactorModule(make_factors(torch.float32))
+    state = {name: b.half() for name, b in module.state_dict().items()}
+    expected = module(torch.ones(SHAPE))
+    module.load_state_dict(state, assign=True)
+    torch.testing.assert_close(module(torch.ones(SHAPE)), expected, rtol=1e-2, atol=1e-1)
+
+
 def blur_operator(dtype=torch.float32):
     matrix = torch.randn(30, 20, dtype=dtype, generator=torch.Generator().manual_seed(3))
     return FunctionOperator(
@@ -130,6 +166,15 @@ def test_physics(dtype):
     torch.testing.assert_close(normal[:, 0], expected.real)
     if dtype.is_complex:
         torch.testing.assert_close(normal[:, 1], expected.imag)
+
+
+@pytest.mark.parametrize("wide", ["kernel", "u"])
+def test_physics_refuses_complex_factors_of_a_real_operator(wide):
+    real, other = make_factors(torch.float32), make_factors(torch.complex64)
+    kernel = (other if wide == "kernel" else real).kernel
+    factors = Factors(kernel, (other if wide == "u" else real).u, real.v)
+    with pytest.raises(InputError, match="must be real for a real operator, got torch.complex64"):
+        FactorPhysics(blur_operator(), factors)
 
 
 @pytest.mark.parametrize("method", ["A", "A_adjoint_A"])

@@ -59,11 +59,15 @@ def test_a_missing_yaml(call, assert_refused):
         ("-o", "none/f.zarr", "folder of the output must exist"),
         ("--json", "none/f.json", "folder of the output must exist"),
         ("--json", "f.zarr", "outputs must differ"),
+        ("--json", "../{folder}/f.zarr", "outputs must differ"),
+        ("--json", "link/f.zarr", "outputs must differ"),
         ("--surprise", "1", "--surprise"),
     ],
 )
 def test_a_wrong_option(call, tmp_path, option, value, problem, assert_refused):
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
     before = sorted(tmp_path.iterdir())
+    value = value.format(folder=tmp_path.name)
     result = call("fit", "--operator", "op.yaml", "-o", "f.zarr", option, value)
     assert_refused(result, problem)
     assert sorted(tmp_path.iterdir()) == before

@@ -109,5 +109,22 @@ def test_a_right_hand_side_or_a_start_that_is_not_finite_is_named(of, wrong):
     N, b = system()
     given = {"b": b, "x0": torch.zeros_like(b)}
     given[of] = given[of].index_fill(0, torch.tensor([1]), wrong)
-    with pytest.raises(InputError, match=r"b - N x0 must have a finite norm in torch.float64, got"):
+    with pytest.raises(InputError, match=r"b - N x0 must be finite, got a norm of"):
         conjugate_gradient(apply(N), iterations=3, tolerance=0.0, **given)
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e-24, 1e20, 1e37])
+@pytest.mark.parametrize("started", [False, True])
+def test_a_right_hand_side_of_any_size_is_solved_in_single_precision(size, started):
+    N, b = system(condition=10)
+    N, b = N.float(), b.float()
+    x0 = 0.5 * size * b if started else None
+    result = conjugate_gradient(apply(N), b * size, x0=x0, iterations=50, tolerance=1e-4)
+    expected = torch.linalg.solve(N.double(), b.double().flatten()).reshape(SHAPE)
+    assert result.stop_reason == "tolerance reached"
+    assert result.iterations > 0
+    # denormal numbers, the smallest, have few digits
+    torch.testing.assert_close(result.x.double() / size, expected, rtol=1e-3, atol=1e-3)
+    true_norm = float(torch.linalg.norm(b.double()))
+    if not started:
+        assert result.residual_norms[0] == pytest.approx(true_norm * size, rel=1e-3)

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from normalfit.errors import InputError
 from normalfit.estimate import Estimate, relative_error_estimate
@@ -93,3 +94,22 @@ def test_json_holds_the_four_fields():
     estimate = relative_error_estimate(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     restored = json.loads(json.dumps(estimate.as_json()))
     assert Estimate(**restored) == estimate
+
+
+def test_the_interval_is_that_of_the_matrices_it_is_derived_from():
+    """HC3 residuals ``M (a - r b)``, and freedom ``tr(S)² / |S|²`` of ``S = R diag(b) Rᵀ``."""
+    draw = np.random.default_rng(3)
+    b = draw.chisquare(3, 12)
+    a = 0.1 * b * draw.uniform(0.2, 2, 12)
+    leverage = b / b.sum()
+    maker = (np.eye(12) - leverage[:, None]) / (1 - leverage)[:, None]
+    spread = maker @ np.diag(b) @ maker.T
+    freedom = np.trace(spread) ** 2 / (spread**2).sum()
+    half = stdtrit(freedom, 0.975) * np.linalg.norm(maker @ a) / b.sum() / (2 * a.sum() / b.sum())
+    estimate = relative_error_estimate(a, b)
+    assert math.log(estimate.high / estimate.value) == pytest.approx(half, rel=1e-9)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_probes():
+    a = np.full(10**6, 0.5)
+    assert relative_error_estimate(a, np.ones(10**6)).value == pytest.approx(math.sqrt(0.5))

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import weakref
 
 import pytest
 import torch
@@ -50,6 +51,19 @@ def test_grid_error_is_the_relative_frobenius_norm():
     assert estimate.value == pytest.approx(relative(N - B, N), rel=0.02)
     assert estimate.low < relative(N - B, N) < estimate.high
     assert estimate.probes == 2000
+
+
+def test_grid_error_keeps_no_probe():
+    alive, most = weakref.WeakSet(), 0
+
+    def normal(w):
+        nonlocal most
+        alive.add(w)
+        most = max(most, len(alive))
+        return 2 * w
+
+    grid_error(normal, lambda w: w, SHAPE, probes=20)
+    assert most <= 2  # the one before is freed once the next one is drawn
 
 
 def test_patch_error_is_that_of_all_patches_together():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from normalfit.energy import energy
 from normalfit.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def conjugate_gradient(
     Raises
     ------
     InputError
-        `iterations` or `tolerance` is negative; ``b - N x0`` has no finite norm in its precision.
+        `iterations` or `tolerance` is negative; ``b`` or ``b - N x0`` holds NaN or infinity.
     """
     if iterations < 0 or not tolerance >= 0:
         msg = (
@@ -80,15 +81,17 @@ def conjugate_gradient(
         )
         raise InputError(msg)
     precondition = precondition or (lambda residual: residual)
-    x = torch.zeros_like(b) if x0 is None else x0
-    r = b if x0 is None else b - normal(x)
+    r = b if x0 is None else b - normal(x0)
+    goal, norms = tolerance * _norm(b), [_norm(r)]
+    if not (math.isfinite(goal) and math.isfinite(norms[0])):
+        msg = f"b - N x0 must be finite, got a norm of {norms[0]} and of b {_norm(b)}"
+        raise InputError(msg)
+    # squares of float32 overflow from 2e19 on, and vanish below 1e-23
+    scale = _power_of_two(r)
+    r = r / scale
+    x = torch.zeros_like(r)
     z = precondition(r)
     p, rho = z, _inner(r, z)
-    goal = tolerance * _norm(b)
-    norms = [_norm(r)]
-    if not math.isfinite(norms[0]):
-        msg = f"b - N x0 must have a finite norm in {b.dtype}, got {norms[0]}; look for NaN, or "
-        raise InputError(msg + "scale b down")
     reason: StopReason = "iteration limit"
     while norms[-1] > goal and len(norms) <= iterations:
         q = normal(p)
@@ -102,9 +105,10 @@ def conjugate_gradient(
         z = precondition(r)
         previous, rho = rho, _inner(r, z)
         p = z + rho / previous * p
-        norms.append(_norm(r))
+        norms.append(_norm(r) * scale)
     if norms[-1] <= goal:
         reason = "tolerance reached"
+    x = x * scale if x0 is None else x0 + x * scale
     return CGResult(x, len(norms) - 1, tuple(norms), reason)
 
 
@@ -113,4 +117,10 @@ def _inner(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def _norm(x: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(x))
+    return math.sqrt(energy(x))
+
+
+def _power_of_two(x: torch.Tensor) -> float:
+    """Return one near the largest entry, which changes no digit of the others; 1 for zeros."""
+    largest = float(x.abs().max()) if x.numel() else 0.0
+    return 2.0 ** max(-126, math.floor(math.log2(largest))) if largest > 0 else 1.0

@@ -84,17 +84,18 @@ def relative_error_estimate(errors: Sequence[float], references: Sequence[float]
     ratio = a.sum() / b.sum()
     if ratio == 0:
         return Estimate(0.0, 0.0, 0.0, a.size)
-    residual_maker = _residual_maker(b)
-    standard_error = np.linalg.norm(residual_maker @ a) / b.sum()
-    spread = (residual_maker * b) @ residual_maker.T
-    freedom = np.trace(spread) ** 2 / (spread**2).sum()
+    leverage = b / b.sum()
+    left = np.maximum(1 - leverage, 1e-6)  # one probe may carry nearly all of the reference
+    standard_error = np.linalg.norm((a - ratio * b) / left) / b.sum()
+    freedom = _freedom(leverage, left)
     value = math.sqrt(ratio)
     factor = math.exp(min(stdtrit(freedom, 0.975) * standard_error / (2 * ratio), 50.0))
     return Estimate(value, value / factor, value * factor, a.size)
 
 
-def _residual_maker(b: np.ndarray) -> np.ndarray:
-    """Return the matrix that maps `a` to ``(a - ratio b) / (1 - leverage)``."""
-    leverage = b / b.sum()
-    left = np.maximum(1 - leverage, 1e-6)  # one probe may carry nearly all of the reference
-    return np.asarray((np.eye(b.size) - leverage[:, None]) / left[:, None])
+def _freedom(leverage: np.ndarray, left: np.ndarray) -> float:
+    """Return ``tr(S)² / |S|²`` of the residuals' covariance ``S = (diag(l) - l lᵀ) / (m mᵀ)``."""
+    shares = leverage / left
+    diagonal = leverage * (1 - leverage) / left**2
+    squares = (shares**2).sum() ** 2 - (shares**4).sum() + (diagonal**2).sum()
+    return float(diagonal.sum() ** 2 / squares)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from normalfit.preconditioner import precondition, solve
 if TYPE_CHECKING:
     from normalfit.conjugate_gradient import CGResult
     from normalfit.lag_grid import Boundary
+
+_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,12 @@ class Factors:
         return self.kernel.values.dtype
 
     @property
+    def result_dtype(self) -> torch.dtype:
+        """The dtype that ``B x`` has for an `x` no wider than the factors."""
+        arrays = [array for array in (self.kernel.values, self.u, self.v) if array is not None]
+        return reduce(torch.promote_types, [array.dtype for array in arrays])
+
+    @property
     def device(self) -> torch.device:
         """The device of the kernel."""
         return self.kernel.values.device
@@ -131,7 +139,19 @@ class Factors:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Factors:
-        """Return the factors on another device or in another dtype."""
+        """Return the factors on another device or in another dtype.
+
+        Raises
+        ------
+        InputError
+            `dtype` is not single or double precision, or real for complex factors.
+        """
+        if dtype is not None and (
+            dtype not in _DTYPES or (self.is_complex and not dtype.is_complex)
+        ):
+            kind = "complex64 or complex128" if self.is_complex else "single or double precision"
+            msg = f"dtype of the factors must be {kind}, got {dtype}"
+            raise InputError(msg)
         u = None if self.u is None else self.u.to(device=device, dtype=dtype)
         v = None if self.v is None else self.v.to(device=device, dtype=dtype)
         return Factors(self.kernel.to(device, dtype), u, v)
@@ -157,10 +177,9 @@ class Factors:
         """
         if self.is_self_adjoint:
             return self
-        axis, other = -self._axes - 1, self.adjoint
-        h = torch.cat([self.expanded(f.kernel.values) for f in (self, other)], axis) / 2
-        pairs = ((self.u, other.u), (self.v, other.v))
-        u, v = (torch.cat([self.expanded(image) for image in pair], axis) for pair in pairs)
+        other = self.adjoint
+        h = self._joined(self.kernel.values, other.kernel.values) / 2
+        u, v = self._joined(self.u, other.u), self._joined(self.v, other.v)
         return Factors(LagKernel(h, self.shape, self.boundary), u, v)
 
     def precondition(self, b: torch.Tensor, ridge: float) -> torch.Tensor:
@@ -195,6 +214,15 @@ class Factors:
             return ones.expand(*self._batch, self.terms, *self.shape)
         trailing = image.shape[-self._axes :]
         return image.expand(*image.shape[: -self._axes - 1], self.terms, *trailing)
+
+    def _joined(self, *images: torch.Tensor | None) -> torch.Tensor:
+        """Return images, or kernels, one after the other along the terms."""
+        expanded = [self.expanded(image) for image in images]
+        batch = np.broadcast_shapes(*[image.shape[: -self._axes - 1] for image in expanded])
+        return torch.cat(
+            [image.expand(*batch, *image.shape[-self._axes - 1 :]) for image in expanded],
+            -self._axes - 1,
+        )
 
     @property
     def _axes(self) -> int:

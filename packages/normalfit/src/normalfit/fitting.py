@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.adam import AdamOptions, fit_adam
+from normalfit.devices import resolve_device
 from normalfit.direct_factors import check_direct, direct_factors
 from normalfit.errors import InputError
 from normalfit.fit_report import FitReport
@@ -97,7 +98,8 @@ def fit(
     seed
         Of everything random.
     device, dtype
-        Of probes and factors. dtype None is float32, complex64 for a complex operator.
+        Of probes and factors; a name as for `resolve_device`. dtype None is float32, complex64
+        for a complex operator.
     responses
         A folder that keeps the responses on disk; an interrupted fit goes on with them, and
         memory does not grow with the probes. None keeps them in memory.
@@ -113,6 +115,7 @@ def fit(
     """
     check_operator(operator)
     started = time.perf_counter()
+    device = resolve_device(device) if isinstance(device, str) else device
     shape = operator.domain.shape
     named = chosen_model(model, method, **model_options)
     if method == "direct":
@@ -142,7 +145,7 @@ def fit(
     response_seconds = 0.0
     if options is None:
         factors = direct_factors(check_direct(operator, named), named.terms, dtype)
-        fitted = Fitted(factors.to(torch.device(device)), (), COMPUTED, converged=True)
+        fitted = Fitted(factors.to(device), (), COMPUTED, converged=True)
         count = held_out = 0
     else:
         guide = collected(held_out, "held-out")

@@ -215,7 +215,12 @@ class _Apply(torch.autograd.Function):
 
 
 def _over_batch(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:  # noqa: ANN401
-    return lambda batch: torch.stack([function(x) for x in batch])
+    def apply(batch: torch.Tensor) -> torch.Tensor:
+        # an empty batch has the dtype and device of a result, too
+        volumes = batch if len(batch) else batch.new_zeros(1, *batch.shape[1:])
+        return torch.stack([function(x) for x in volumes])[: len(batch)]
+
+    return apply
 
 
 def _called(

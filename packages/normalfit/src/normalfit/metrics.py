@@ -8,8 +8,7 @@ import torch
 
 from normalfit.energy import energy
 from normalfit.estimate import relative_error_estimate
-from normalfit.probe_set_error import probe_set_error
-from normalfit.probes import collect_responses, draw_probe, generator
+from normalfit.probes import draw_probe, generator, respond
 from normalfit.progress import no_progress
 from normalfit.random_patch import half_grid, random_patch
 from normalfit.restriction import restrict
@@ -43,7 +42,7 @@ def grid_error(
     normal, approximation
         ``N`` and ``B`` on ``(*shape)``.
     probes
-        Number of Gaussian probes, at least two.
+        Number of Gaussian probes, at least two. Memory does not grow with them.
     stream
         What the probes are drawn from. No fit learns from 'evaluation', whatever its seed, but
         its own report does use it.
@@ -53,17 +52,14 @@ def grid_error(
     InputError
         There are fewer than two probes, or ``N`` returns zeros, NaN or infinity.
     """
-    responses = collect_responses(
-        normal,
-        shape,
-        probes,
-        seed=seed,
-        stream=stream,
-        device=device,
-        dtype=dtype,
-        progress=progress,
-    )
-    return probe_set_error(responses, approximation)
+    errors, references = [], []
+    for index in range(probes):
+        w = draw_probe(shape, seed=seed, stream=stream, index=index, device=device, dtype=dtype)
+        response = respond(normal, w)
+        errors.append(energy(response - approximation(w)))
+        references.append(energy(response))
+        progress(f"{stream} probes", index + 1, probes, "")
+    return relative_error_estimate(errors, references)
 
 
 def patch_error(

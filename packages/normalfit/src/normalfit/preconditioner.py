@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import reduce
 from typing import TYPE_CHECKING, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -132,11 +131,9 @@ def solve(
     InputError
         The factors are not symmetric and positive, or an argument is out of range.
     """
-    arrays = [array for array in (factors.kernel.values, factors.u) if array is not None]
-    dtype = reduce(torch.promote_types, [array.dtype for array in arrays], b.dtype)
     return conjugate_gradient(
         lambda x: factors(x) + ridge * x,
-        b.to(dtype),
+        b.to(torch.promote_types(b.dtype, factors.result_dtype)),
         iterations=iterations,
         tolerance=tolerance,
         precondition=_keep(factors, ridge, 0.0),

@@ -63,7 +63,8 @@ def check_outputs(
     wanted = [path for path in paths if path is not None]
     for path in wanted:
         check_output(path, overwrite=path == replaced)
-    if len({path.absolute() for path in wanted}) != len(wanted):
+    # by any name: through other folders, too; a link itself would be replaced, not followed
+    if len({path.absolute().parent.resolve() / path.name for path in wanted}) != len(wanted):
         msg = f"outputs must differ from each other, got {', '.join(map(str, wanted))}"
         raise InputError(msg)
     if responses is None:

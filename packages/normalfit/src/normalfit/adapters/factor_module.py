@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+_HALF = (torch.float16, torch.bfloat16)
+
+
 class FactorModule(torch.nn.Module):
     """``B`` as a layer without parameters; `.to()` and the state dict take it along.
 
     Complex factors are kept as pairs of real numbers: DDP with NCCL breaks complex buffers.
-    `.to()` therefore changes precision and device, never real to complex.
+    `.to()` therefore changes precision and device, never real to complex. Half precision asked
+    of it, as for a whole network, leaves them in single: kernels exceed its range. Its argument
+    may be in half precision, and so is the result then.
 
     Parameters
     ----------
@@ -60,12 +65,20 @@ class FactorModule(torch.nn.Module):
         return self.factors(x)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        """Move the buffers as torch does, but never to inference tensors."""
+        """Move the buffers as torch does, but never to inference tensors or half precision."""
+
+        def moved(buffer: torch.Tensor) -> torch.Tensor:
+            result = fn(buffer)
+            is_half = result.dtype in _HALF
+            return buffer.to(result.device, torch.float32) if is_half else result
+
         with torch.inference_mode(False):
-            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call] # torch says none
+            return super()._apply(moved, recurse)  # type: ignore[no-untyped-call] # torch says none
 
     def _array(self, name: str) -> torch.Tensor | None:
         buffer: torch.Tensor | None = getattr(self, name)
+        if buffer is not None and buffer.dtype in _HALF:  # a state dict that was assigned
+            buffer = buffer.float()
         if buffer is None or not self._complex[name]:
             return buffer
         return torch.view_as_complex(buffer.contiguous())

@@ -44,12 +44,16 @@ class FactorPhysics(LinearPhysics):  # type: ignore[misc] # deepinv publishes no
     Raises
     ------
     InputError
-        The factors are on another grid; later, images have other channels.
+        The factors are on another grid, or complex for a real operator; later, images have
+        other channels.
     """
 
     def __init__(self, operator: LinearOperator, factors: Factors, **options: Any) -> None:
         if factors.shape != operator.domain.shape:
             msg = f"factors must be on the grid {operator.domain.shape}, got {factors.shape}"
+            raise InputError(msg)
+        if factors.is_complex and not operator.is_complex:
+            msg = f"factors must be real for a real operator, got {factors.result_dtype}"
             raise InputError(msg)
         self._channels = 2 if operator.is_complex else 1
         size = (self._channels, *operator.domain.shape)

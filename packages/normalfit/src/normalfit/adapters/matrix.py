@@ -12,7 +12,7 @@ from normalfit.errors import InputError
 from normalfit.linear_operator import FunctionOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from normalfit.grid import Grid
     from normalfit.linear_operator import LinearOperator
@@ -51,11 +51,17 @@ def from_matrix(
         over the real numbers alone on complex volumes (PyLops' `Real`, `Imag`, `Conj`).
     """
     matvec, rmatvec = _products(matrix)
+    is_complex, is_real = _is_complex(matrix), not np.issubdtype(_dtype(matrix), np.complexfloating)
+    if is_real:
+        matvec, rmatvec = _by_parts(matvec), _by_parts(rmatvec)
     rows, columns = (int(n) for n in matrix.shape)
     domain = _grid("shape", shape, matrix, _DOMAIN_NAMES, columns)
     codomain = _grid("range_shape", range_shape, matrix, _RANGE_NAMES, rows)
 
     def forward(x: np.ndarray) -> np.ndarray:
+        if np.iscomplexobj(x) and not (is_complex or is_real):
+            msg = f"x must be real for {type(matrix).__name__} with clinear False, got {x.dtype}"
+            raise InputError(msg)
         return np.asarray(matvec(x.reshape(-1))).reshape(codomain.shape)
 
     def adjoint(y: np.ndarray) -> np.ndarray:
@@ -67,7 +73,7 @@ def from_matrix(
         on_host(forward),
         on_host(adjoint),
         has_exact_adjoint=has_exact_adjoint,
-        is_complex=_is_complex(matrix),
+        is_complex=is_complex,
     )
 
 
@@ -86,6 +92,31 @@ def _products(matrix: Any) -> tuple[Any, Any]:
     return (lambda x: matrix @ x), (lambda y: transposed @ y)
 
 
+def _by_parts(product: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
+    """Return a real product that takes complex vectors: ASTRA's drops their imaginary part."""
+
+    def apply(x: np.ndarray) -> Any:
+        return product(x.real) + 1j * product(x.imag) if np.iscomplexobj(x) else product(x)
+
+    return apply
+
+
+def _dtype(matrix: Any) -> np.dtype[Any]:
+    """Return NumPy's dtype of anything that has one."""
+    if hasattr(matrix, "resolve_conj"):  # a tensor
+        return np.dtype(str(matrix.dtype).removeprefix("torch."))
+    try:
+        dtype = np.dtype(matrix.dtype)
+    except (AttributeError, TypeError) as error:
+        got = getattr(matrix, "dtype", None)
+        msg = f"matrix must have a dtype that NumPy has, got {got!r} of {type(matrix).__name__}"
+        raise InputError(msg) from error
+    if not np.issubdtype(dtype, np.number) and dtype != np.bool_:
+        msg = f"matrix must hold numbers, got dtype {dtype} of {type(matrix).__name__}"
+        raise InputError(msg)
+    return dtype
+
+
 def _host_matrix(matrix: Any) -> Any:
     try:
         return matrix.detach().resolve_conj().cpu().numpy()
@@ -99,9 +130,7 @@ def _host_matrix(matrix: Any) -> Any:
 
 def _is_complex(matrix: Any) -> bool:
     """Return whether volumes are complex; PyLops' dtype may be that of the measurements alone."""
-    if hasattr(matrix, "resolve_conj"):
-        return bool(matrix.is_complex())
-    dtype = np.dtype(matrix.dtype)
+    dtype = _dtype(matrix)
     if not np.issubdtype(dtype, np.complexfloating):
         return False
     if getattr(matrix, "clinear", True):

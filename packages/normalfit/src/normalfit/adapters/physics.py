@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.adapters.given_grid import given_grid
-from normalfit.errors import InputError
+from normalfit.errors import InputError, NormalfitError, told
 from normalfit.grid import Grid
 from normalfit.linear_operator import FunctionOperator
 
@@ -41,7 +41,8 @@ def from_physics(
     Raises
     ------
     InputError
-        There are other numbers of channels, measurements that are no tensor, or of a batch.
+        There are other numbers of channels, images of another shape, measurements that are no
+        tensor, or of a batch.
     """
     channels, *volume = given_grid("shape", shape).shape
     if channels not in (1, 2) or not volume:
@@ -51,7 +52,7 @@ def from_physics(
         )
         raise InputError(msg)
     is_complex = channels == 2
-    probe = physics.A(torch.zeros(1, channels, *volume, device=_device_of(physics)))
+    probe = _measured(physics, torch.zeros(1, channels, *volume, device=_device_of(physics)))
     if not isinstance(probe, torch.Tensor) or probe.ndim < 2 or probe.shape[0] != 1:
         got = tuple(probe.shape) if isinstance(probe, torch.Tensor) else type(probe).__name__
         msg = f"physics must measure tensors (batch, ...), got {got}; stack lists into one tensor"
@@ -76,6 +77,20 @@ def from_physics(
         has_exact_adjoint=has_exact_adjoint,
         is_complex=is_complex,
     )
+
+
+def _measured(physics: Any, x: torch.Tensor) -> Any:
+    """Return what it measures of a volume of the user's shape; it may not take such ones."""
+    try:
+        return physics.A(x)
+    except (NormalfitError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        msg = (
+            f"shape must be that of {type(physics).__name__}'s images, got {tuple(x.shape[1:])}: "
+            f"{told(error)}"
+        )
+        raise InputError(msg) from error
 
 
 def _pair(x: torch.Tensor) -> torch.Tensor:

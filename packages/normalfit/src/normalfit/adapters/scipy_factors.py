@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def as_scipy(factors: Factors) -> scipy.sparse.linalg.LinearOperator:
     """Return ``B`` as a square SciPy operator on flat vectors (C order), with its adjoint.
 
-    Vectors are computed in the factors' dtype, on their device.
+    Its dtype is that of the factors, the widest of diagonals and kernel. Vectors are computed in
+    it, complex ones in its complex counterpart, on the device of the factors.
 
     Raises
     ------
@@ -33,11 +34,11 @@ def as_scipy(factors: Factors) -> scipy.sparse.linalg.LinearOperator:
                 f"got an array of shape {tuple(array.shape)}; make an operator of each"
             )
             raise InputError(msg)
-    samples = math.prod(factors.shape)
+    samples, wide = math.prod(factors.shape), factors.result_dtype
 
     def apply(adjoint: bool, x: np.ndarray) -> np.ndarray:
         columns = np.ascontiguousarray(x.reshape(samples, -1).T)
-        dtype = factors.dtype.to_complex() if np.iscomplexobj(x) else factors.dtype
+        dtype = wide.to_complex() if np.iscomplexobj(x) else wide
         batch = torch.from_numpy(columns).to(factors.device, dtype)
         result = (factors.adjoint if adjoint else factors)(batch.reshape(-1, *factors.shape))
         return result.reshape(-1, samples).T.cpu().numpy().reshape(x.shape)
@@ -48,7 +49,7 @@ def as_scipy(factors: Factors) -> scipy.sparse.linalg.LinearOperator:
     def backward(x: np.ndarray) -> np.ndarray:
         return apply(True, x)
 
-    dtype = torch.empty(0, dtype=factors.dtype).numpy().dtype
+    dtype = torch.empty(0, dtype=wide).numpy().dtype
     return scipy.sparse.linalg.LinearOperator(
         (samples, samples), forward, backward, forward, dtype, backward
     )

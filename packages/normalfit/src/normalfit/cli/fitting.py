@@ -66,7 +66,9 @@ def fit(
     lags: Annotated[
         str | None,
         typer.Option(
-            "--lags", metavar="N|Z,Y,X", help="Lags of the kernels per axis, odd; default: all."
+            "--lags",
+            metavar="N|Z,Y,X",
+            help="Most lags of the kernels per axis, odd; default: all that the grid has.",
         ),
     ] = None,
     windows: Annotated[

@@ -101,12 +101,15 @@ class RowJobs:
             "options": row.reconstruct.model_dump(mode="json"),
             "columns": dict(self.data.columns),
         }
+        checkpoint = None if training is None else training.run / "best.pt"
         key = content_key(
             {
                 **options,
                 **({"crop": crop} if crop is not None else {}),
                 "files": method_digests(row),
                 "training": None if training is None else training.folder.name,
+                # a training that is removed and done again makes other weights
+                "weights": list(file_digests(checkpoint and str(checkpoint)).values()),
                 "factors": None if factors is None else factors.digests,
                 "data": self.data.digests,
                 "seed": seed,
@@ -119,7 +122,7 @@ class RowJobs:
             seed=seed,
             device=self.device,
             factors={} if factors is None else dict(factors.files),
-            checkpoint=None if training is None else training.run / "best.pt",
+            checkpoint=checkpoint,
             trained=self.data.trained,
             tested=self.data.tested,
             crop=crop,
