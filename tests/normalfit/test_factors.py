@@ -300,7 +300,7 @@ def test_half_precision_and_whole_numbers_are_refused(dtype):
 
 
 def test_complex_factors_stay_complex():
-    with pytest.raises(InputError, match="complex64 or complex128, got torch.float32"):
+    with pytest.raises(InputError, match=r"complex64 or complex128, got torch\.float32"):
         make_factors(dtype=torch.complex128).to(dtype=torch.float32)
 
 

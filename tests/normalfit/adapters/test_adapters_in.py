@@ -95,7 +95,7 @@ def test_pylops_of_real_volumes_with_complex_measurements(composed):
     assert_adjoint(operator)
     found = fit(operator, boundary="periodic", terms=1, probes=16, held_out=4, evaluation=4)
     assert not found.factors.is_complex
-    with pytest.raises(InputError, match="x must be real .* clinear False, got complex64"):
+    with pytest.raises(InputError, match=r"x must be real .* clinear False, got complex64"):
         operator.forward(x.to(torch.complex64))
 
 
@@ -176,8 +176,8 @@ class _Untyped:
 def test_what_says_no_dtype_of_numbers_is_refused(dtype):
     thing = _Untyped()
     if dtype is not None:
-        thing.dtype = dtype
-    with pytest.raises(InputError, match="matrix must h.* _Untyped"):
+        setattr(thing, "dtype", dtype)  # noqa: B010 - the class has none
+    with pytest.raises(InputError, match=r"matrix must h.* _Untyped"):
         as_operator(thing)
 
 

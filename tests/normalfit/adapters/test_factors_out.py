@@ -173,7 +173,7 @@ def test_physics_refuses_complex_factors_of_a_real_operator(wide):
     real, other = make_factors(torch.float32), make_factors(torch.complex64)
     kernel = (other if wide == "kernel" else real).kernel
     factors = Factors(kernel, (other if wide == "u" else real).u, real.v)
-    with pytest.raises(InputError, match="must be real for a real operator, got torch.complex64"):
+    with pytest.raises(InputError, match=r"must be real for a real operator, got torch\.complex64"):
         FactorPhysics(blur_operator(), factors)
 
 

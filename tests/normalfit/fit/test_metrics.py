@@ -54,7 +54,8 @@ def test_grid_error_is_the_relative_frobenius_norm():
 
 
 def test_grid_error_keeps_no_probe():
-    alive, most = weakref.WeakSet(), 0
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    most = 0
 
     def normal(w):
         nonlocal most
