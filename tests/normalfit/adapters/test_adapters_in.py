@@ -95,8 +95,30 @@ def test_pylops_of_real_volumes_with_complex_measurements(composed):
     assert_adjoint(operator)
     found = fit(operator, boundary="periodic", terms=1, probes=16, held_out=4, evaluation=4)
     assert not found.factors.is_complex
-    with pytest.raises(InputError, match=r"x must be real .* clinear False, got complex64"):
+    with pytest.raises(InputError, match=r"x must be real, as the volumes .* got complex64"):
         operator.forward(x.to(torch.complex64))
+
+
+def test_pylops_whose_volumes_are_said_to_be_real():
+    pylops = pytest.importorskip("pylops")
+    transform = pylops.signalprocessing.FFT2D(SHAPE, real=True, dtype="float64")
+    stack = pylops.VStack([transform, 2 * transform])
+    with pytest.raises(InputError, match=r"clinear False; .* say is_complex=False"):
+        as_operator(stack, SHAPE)
+    operator = as_operator(stack, SHAPE, is_complex=False)
+    assert not operator.is_complex
+    x = random(*SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(operator.normal(x), 5 * as_operator(transform, SHAPE).normal(x))
+    assert_adjoint(operator)
+
+
+def test_a_matrix_of_complex_numbers_on_real_volumes():
+    matrix = random(30, SAMPLES, dtype=torch.complex128).numpy()
+    operator = as_operator(matrix, SHAPE, is_complex=False)
+    x = random(*SHAPE, dtype=torch.float64)
+    expected = (matrix.conj().T @ (matrix @ x.numpy().ravel())).real
+    assert operator.normal(x).dtype == torch.float64
+    torch.testing.assert_close(operator.normal(x).flatten(), torch.from_numpy(expected))
 
 
 @pytest.mark.parametrize("kind", ["Real", "Imag", "Conj"])

@@ -68,3 +68,17 @@ def test_the_head_says_how_long_the_fits_took(tmp_path):
     seconds = fitted.seconds["views"]
     head = table_head(parts.recipe, parts, None, [])
     assert head["Factors default"].endswith(f"fitted in views {seconds:.0f} s")
+
+
+def test_a_training_that_is_done_again_gives_other_results(tmp_path):
+    parts = jobs(tmp_path)
+    row = parts.recipe.row("trained")
+    parts.fit(row)
+    training = parts.training(row, 0)
+    weights = training.run / "best.pt"
+    weights.parent.mkdir(parents=True)
+    folders = []
+    for content in (b"first", b"second", b"first"):
+        weights.write_bytes(content)
+        folders.append(parts.reconstruction(row, 0, training).folder)
+    assert folders[0] == folders[2] != folders[1]

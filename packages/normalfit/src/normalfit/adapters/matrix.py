@@ -27,6 +27,7 @@ def from_matrix(
     range_shape: Sequence[int] | Grid | None = None,
     *,
     has_exact_adjoint: bool = True,
+    is_complex: bool | None = None,
 ) -> LinearOperator:
     """Return ``A`` of something that multiplies vectors.
 
@@ -43,15 +44,20 @@ def from_matrix(
         `vshape` and `sshape`, and otherwise one axis.
     has_exact_adjoint
         Whether `rmatvec` is the exact adjoint (not for ASTRA's 3-D projectors).
+    is_complex
+        Whether volumes are complex. None: as the dtype says, and for PyLops' operators of which
+        `clinear` is False as their adjoint does. False makes any of those one of real volumes.
 
     Raises
     ------
     InputError
         It does not multiply vectors, a shape has another number of samples, or it is linear
-        over the real numbers alone on complex volumes (PyLops' `Real`, `Imag`, `Conj`).
+        over the real numbers alone and `is_complex` does not say what its volumes are (PyLops'
+        `Real`, `Imag`, `Conj`, and stacks of real transforms).
     """
     matvec, rmatvec = _products(matrix)
-    is_complex, is_real = _is_complex(matrix), not np.issubdtype(_dtype(matrix), np.complexfloating)
+    is_real = not np.issubdtype(_dtype(matrix), np.complexfloating)
+    takes_complex = _is_complex(matrix) if is_complex is None else is_complex
     if is_real:
         matvec, rmatvec = _by_parts(matvec), _by_parts(rmatvec)
     rows, columns = (int(n) for n in matrix.shape)
@@ -59,13 +65,14 @@ def from_matrix(
     codomain = _grid("range_shape", range_shape, matrix, _RANGE_NAMES, rows)
 
     def forward(x: np.ndarray) -> np.ndarray:
-        if np.iscomplexobj(x) and not (is_complex or is_real):
-            msg = f"x must be real for {type(matrix).__name__} with clinear False, got {x.dtype}"
+        if np.iscomplexobj(x) and not (takes_complex or is_real):
+            msg = f"x must be real, as the volumes of this operator are, got {x.dtype}"
             raise InputError(msg)
         return np.asarray(matvec(x.reshape(-1))).reshape(codomain.shape)
 
     def adjoint(y: np.ndarray) -> np.ndarray:
-        return np.asarray(rmatvec(y.reshape(-1))).reshape(domain.shape)
+        x = np.asarray(rmatvec(y.reshape(-1))).reshape(domain.shape)
+        return x if takes_complex or is_real else x.real
 
     return FunctionOperator(
         domain,
@@ -73,7 +80,7 @@ def from_matrix(
         on_host(forward),
         on_host(adjoint),
         has_exact_adjoint=has_exact_adjoint,
-        is_complex=is_complex,
+        is_complex=takes_complex,
     )
 
 
@@ -138,7 +145,8 @@ def _is_complex(matrix: Any) -> bool:
     if np.iscomplexobj(matrix.rmatvec(np.zeros(int(matrix.shape[0]), dtype))):
         msg = (
             "operator must be linear over the complex numbers, or map real volumes, got "
-            f"{type(matrix).__name__} with clinear False"
+            f"{type(matrix).__name__} with clinear False; where volumes are real, say "
+            "is_complex=False"
         )
         raise InputError(msg)
     return False
