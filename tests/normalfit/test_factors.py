@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -309,3 +310,21 @@ def test_what_is_self_adjoint_is_symmetrized_already():
     assert coils.symmetrized() is coils
     plain = Factors(coils.kernel)
     assert plain.symmetrized() is plain
+
+
+def test_other_dtypes_of_factors_are_refused():
+    factors = make_factors()
+    with pytest.raises(InputError, match=r"u must be float32 or float64, got torch\.int64"):
+        Factors(factors.kernel, torch.ones_like(factors.u, dtype=torch.int64), factors.v)
+    kernel = LagKernel(factors.kernel.values.half(), factors.shape, factors.boundary)
+    with pytest.raises(InputError, match=r"kernel must be float32 or float64, got torch\.float16"):
+        Factors(kernel, factors.u, factors.v)
+
+
+def test_arguments_that_do_not_fit_are_refused():
+    factors = make_factors()
+    with pytest.raises(InputError, match="x must be a torch tensor, got ndarray"):
+        factors(np.ones(SHAPE))
+    several = Factors(factors.kernel, torch.stack([factors.u] * 2), factors.v)
+    with pytest.raises(InputError, match=r"x must fit the batch axes \(2,\) of the factors, got"):
+        several(torch.ones(3, *SHAPE))

@@ -107,3 +107,19 @@ def test_the_gradient_of_a_real_image_is_real():
     assert gradient.dtype is torch.float64
     torch.testing.assert_close(gradient, fourier.adjoint(y).real)
     assert torch.autograd.gradcheck(fourier.forward, (x,))
+
+
+def test_a_function_that_returns_its_argument_gives_a_copy():
+    grid = Grid((3,))
+    identity = FunctionOperator(grid, grid, lambda x: x, lambda y: y, batched=True)
+    x = torch.zeros(2, 3)
+    y = identity.forward(x)
+    y += 1
+    assert not x.any()
+
+
+def test_what_is_no_tensor_is_refused():
+    grid = Grid((3,))
+    identity = FunctionOperator(grid, grid, lambda x: x, lambda y: y)
+    with pytest.raises(InputError, match="x must be a torch tensor, got list"):
+        identity.forward([1.0, 2.0, 3.0])

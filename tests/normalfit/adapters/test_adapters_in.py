@@ -11,8 +11,10 @@ from normalfit.adapters.any_operator import as_operator
 from normalfit.adapters.forward_only import from_forward
 from normalfit.adapters.matrix import from_matrix
 from normalfit.errors import InputError
+from normalfit.factors import Factors
 from normalfit.fitting import fit
 from normalfit.grid import Grid
+from normalfit.lag_kernel import LagKernel
 from normalfit.linear_operator import FunctionOperator
 
 SHAPE = (5, 6)
@@ -281,3 +283,38 @@ def test_a_forward_without_gradient_is_refused():
     operator = from_forward(lambda x: x.detach(), (3,))
     with pytest.raises(InputError, match="differentiable"):
         operator.adjoint(torch.ones(3))
+
+
+def test_lazy_conjugates_and_negatives_are_taken():
+    operator = as_operator(np.ones((6, SAMPLES), np.float32), SHAPE)
+    z = random(*SHAPE, dtype=torch.complex64).requires_grad_()
+    lazy = z.conj().imag
+    assert lazy.is_neg()
+    y = operator.forward(lazy)
+    torch.testing.assert_close(y, operator.forward(-z.imag.contiguous()))
+    y.sum().backward()
+    torch.testing.assert_close(z.grad, torch.full(SHAPE, -6j))
+
+
+@pytest.mark.parametrize("kind", ["Inpainting", "MRI"])
+def test_deepinv_physics_that_treats_two_channels_apart_is_refused(kind):
+    import deepinv.physics
+
+    mask = torch.rand(2, 6, 5, generator=torch.Generator().manual_seed(0)).round()
+    physics = getattr(deepinv.physics, kind)(mask=mask[None], img_size=(2, 6, 5))
+    with pytest.raises(InputError, match=f"linear over the complex numbers in two .* got {kind}"):
+        as_operator(physics, (2, 6, 5))
+
+
+def test_options_that_an_adapter_does_not_have_are_refused():
+    with pytest.raises(InputError, match=r"from_matrix must be among .*is_complex, got foo"):
+        as_operator(np.eye(SAMPLES), SHAPE, foo=1)
+
+
+def test_factors_are_a_function():
+    kernel = LagKernel(random(1, 7, 9), SHAPE[:2], ("linear",) * 2)
+    factors = Factors(kernel)
+    operator = as_operator(factors, SHAPE)
+    x = random(*SHAPE)
+    torch.testing.assert_close(operator.forward(x), factors(x))
+    assert_adjoint(operator)

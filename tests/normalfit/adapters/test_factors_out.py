@@ -218,3 +218,13 @@ def test_factors_of_another_grid_are_refused():
     other = FunctionOperator(Grid((3, 3)), Grid((3, 3)), lambda x: x, lambda y: y)
     with pytest.raises(InputError, match="factors must be on the grid"):
         FactorPhysics(other, make_factors())
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules are a new feature")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_a_module_asked_for_complex_numbers_keeps_its_kind(dtype):
+    factors = make_factors(dtype)
+    module = FactorModule(factors).to(torch.complex128)
+    assert module.factors.dtype == (torch.complex128 if dtype.is_complex else torch.float64)
+    x = torch.ones(SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(module(x), factors(x), check_dtype=False, rtol=1e-4, atol=1e-4)

@@ -101,6 +101,41 @@ def test_existing_outputs_are_kept_and_nothing_is_computed(
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate f.zarr --operator op.yaml --json f.zarr/e.json",
+        "inspect f.zarr --json f.zarr/kernel/i.json",
+        "plot f.zarr -o f.zarr/p.png",
+        "fit --operator op.yaml -o f.zarr/inner.zarr",
+        "fit --operator op.yaml -o g.zarr --json link/e.json",
+        "fit --operator op.yaml -o g.zarr --responses f.zarr/responses",
+        "fit --operator op.yaml -o f.zarr --overwrite --json f.zarr/e.json",
+        "fit --operator op.yaml -o .. --json e.json",
+        "fit --operator op.yaml -o /",
+        "inspect f.zarr --json /",
+    ],
+)
+def test_nothing_is_written_into_a_factor_file(call, fitted, tmp_path, command, assert_refused):
+    (tmp_path / "link").symlink_to(fitted)
+    before = sorted(tmp_path.rglob("*"))
+    assert_refused(call(*command.split()), "must")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert call("validate", "f.zarr")[0] == 0
+
+
+def test_overwriting_loses_nothing_but_a_factor_file(call, fitted, assert_refused):
+    stranger = fitted / "mine.txt"
+    stranger.write_text("mine")
+    fit = ("fit", "--operator", "op.yaml", "-o", "f.zarr", "--overwrite", "--probes", "2")
+    assert_refused(
+        call(*fit), "overwrite must lose nothing but a factor file, got f.zarr with mine"
+    )
+    assert stranger.read_text() == "mine"
+    stranger.unlink()
+    assert call(*fit)[0] == 0
+
+
+@pytest.mark.parametrize(
     "options",
     [
         ("-o", "f.zarr", "--responses", "f.zarr"),

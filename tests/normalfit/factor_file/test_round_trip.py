@@ -147,13 +147,6 @@ def test_load_to_a_gpu(tmp_path, make_factors, metadata):
     assert_same(loaded.to("cpu"), factors)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_refused(tmp_path, make_factors, metadata, dtype):
-    with pytest.raises(InputError, match=r"kernel must be one of .*, got torch\."):
-        save_factors(tmp_path / "f.zarr", make_factors().to(dtype=dtype), metadata)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_factors_that_are_not_finite_are_refused(tmp_path, make_factors, metadata, value):
     factors = make_factors()

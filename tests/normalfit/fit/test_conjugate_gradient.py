@@ -128,3 +128,11 @@ def test_a_right_hand_side_of_any_size_is_solved_in_single_precision(size, start
     true_norm = float(torch.linalg.norm(b.double()))
     if not started:
         assert result.residual_norms[0] == pytest.approx(true_norm * size, rel=1e-3)
+
+
+def test_a_map_of_another_dtype_is_named():
+    N, b = system(torch.complex128)
+    with pytest.raises(
+        InputError, match=r"have the dtype of b, torch\.float64, got torch\.complex128"
+    ):
+        conjugate_gradient(lambda x: apply(N)(x.to(N)), b.real, iterations=2, tolerance=0.1)

@@ -83,6 +83,7 @@ def test_nothing_to_estimate_from_is_refused(errors, references, message):
         (Estimate(0.1923, 0.1892, 0.1954, 32), "0.192 ± 0.003 (95 %, 32 probes)"),
         (Estimate(0.1923, 0.1803, 0.2043, 16), "0.192 ± 0.012 (95 %, 16 probes)"),
         (Estimate(1.23, 0.83, 1.63, 8), "1.2 ± 0.4 (95 %, 8 probes)"),
+        (Estimate(0.55, 0.0012, 265.0, 2), "0.55 (0.0012 … 2.6e+02, 95 %, 2 probes)"),
         (Estimate(0.0, 0.0, 0.0, 4), "0 (95 %, 4 probes)"),
     ],
 )

@@ -189,3 +189,29 @@ def test_too_small_counts_are_refused_before_anything_is_computed(method, name, 
     with pytest.raises(InputError, match=message):
         fit(operator, method=method, **SMALL | {name: wrong})
     assert operator.forwards == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("dtype", "float32", "dtype must be torch.float32 or .* got 'float32'"),
+        ("dtype", torch.float16, r"dtype must be torch.float32 or .* got torch\.float16"),
+        ("responses", "folder", "responses must be a ResponseFolder, got 'folder'"),
+        ("seed", 1.5, "seed must be a whole number, got 1.5"),
+        ("seed", "a", "seed must be a whole number, got 'a'"),
+        ("boundary", 5, "boundary must be 'periodic' or 'linear'"),
+        ("tolerance", "0.1", "tolerance must be zero or more, got '0.1'"),
+        ("device", "gpu", "device must be 'auto', 'cpu', .* got 'gpu'"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_refused(name, value, said):
+    with pytest.raises(InputError, match=said):
+        fit(Counted((5, 4)), **{name: value})
+
+
+@pytest.mark.parametrize("options", [{"model": "two-sided"}, {"tolerance": 0.1}])
+def test_adam_is_refused_before_anything_is_computed(options):
+    operator = Counted((5, 4))
+    with pytest.raises(InputError, match="model must be diagonal-circulant"):
+        fit(operator, method="adam", **options)
+    assert operator.forwards == 0

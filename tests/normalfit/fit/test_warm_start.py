@@ -7,6 +7,7 @@ import torch
 
 from normalfit.dense import dense_matrix
 from normalfit.errors import InputError
+from normalfit.fitting import fit
 from normalfit.grid import Grid
 from normalfit.least_squares import fit_least_squares
 from normalfit.model import Model
@@ -121,3 +122,31 @@ def test_a_start_that_stays_is_one_of_its_model():
     values = torch.linalg.eigvalsh(dense_matrix(found, SHAPE))
     assert float(values.min()) >= -1e-12 * float(values.max())
     assert fit_least_squares(few, guide, TWO_SIDED, start=start).factors.is_self_adjoint
+
+
+@pytest.mark.parametrize("other", [(1, 4), (4, 1), None], ids=str)
+def test_a_start_of_other_windows_is_refused(other):
+    """Their numbers are the same; a sum of terms of another model has any diagonals."""
+    scan = scanner()
+    wanted = Model("local", windows=(2, 2))
+    if other is None:
+        start = fit(scan, model=wanted, probes=2, evaluation=2, held_out=2).factors
+        start = replace(start, u=start.u.flip(0))
+    else:
+        start = fit(scan, model="local", windows=other, probes=2, evaluation=2, held_out=2).factors
+    with pytest.raises(InputError, match="start must have diagonals d w_k with the windows"):
+        fit(scan, model=wanted, start=start, probes=2)
+
+
+def test_a_start_that_is_none_or_has_batch_axes_is_refused():
+    scan = scanner()
+    result = fit(scan, terms=1, probes=2, evaluation=2, held_out=2)
+    with pytest.raises(InputError, match=r"start must be Factors, got FitResult; .* \.factors"):
+        fit(scan, terms=1, start=result, probes=2)
+    factors = result.factors
+    for start in (
+        replace(factors, u=torch.stack([factors.u] * 2), v=torch.stack([factors.v] * 2)),
+        replace(factors, kernel=replace(factors.kernel, values=factors.kernel.values[None])),
+    ):
+        with pytest.raises(InputError, match=r"start must have no batch axes, got an array of"):
+            fit(scan, terms=1, start=start, probes=2)

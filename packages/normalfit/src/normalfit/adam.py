@@ -63,6 +63,22 @@ class AdamOptions:
             raise InputError(msg)
 
 
+def check_adam(model: Model) -> None:
+    """Refuse what Adam does not fit.
+
+    Raises
+    ------
+    InputError
+        The model is not 'diagonal-circulant', or has a tolerance.
+    """
+    if model.name != "diagonal-circulant" or model.tolerance is not None:
+        msg = (
+            "model must be diagonal-circulant with a number of terms for Adam, "
+            f"got {model.name} and tolerance {model.tolerance}"
+        )
+        raise InputError(msg)
+
+
 def fit_adam(
     normal: Callable[[torch.Tensor], torch.Tensor],
     held_out: ProbeSet,
@@ -99,12 +115,7 @@ def fit_adam(
     if steps < 1:
         msg = f"steps must be at least 1, got {steps}"
         raise InputError(msg)
-    if model.name != "diagonal-circulant" or model.tolerance is not None:
-        msg = (
-            "model must be diagonal-circulant with a number of terms for Adam, "
-            f"got {model.name} and tolerance {model.tolerance}"
-        )
-        raise InputError(msg)
+    check_adam(model)
     terms = model.terms or 1
     options = options or AdamOptions()
     descent = _Descent(

@@ -72,7 +72,8 @@ def conjugate_gradient(
     Raises
     ------
     InputError
-        `iterations` or `tolerance` is negative; ``b`` or ``b - N x0`` holds NaN or infinity.
+        `iterations` or `tolerance` is negative; ``b`` or ``b - N x0`` holds NaN or infinity;
+        ``N x`` has another dtype than `b`.
     """
     if iterations < 0 or not tolerance >= 0:
         msg = (
@@ -82,6 +83,7 @@ def conjugate_gradient(
         raise InputError(msg)
     precondition = precondition or (lambda residual: residual)
     r = b if x0 is None else b - normal(x0)
+    _check_dtype(r, b)
     goal, norms = tolerance * _norm(b), [_norm(r)]
     if not (math.isfinite(goal) and math.isfinite(norms[0])):
         msg = f"b - N x0 must be finite, got a norm of {norms[0]} and of b {_norm(b)}"
@@ -95,6 +97,7 @@ def conjugate_gradient(
     reason: StopReason = "iteration limit"
     while norms[-1] > goal and len(norms) <= iterations:
         q = normal(p)
+        _check_dtype(q, p)
         curvature = _inner(p, q)
         if not curvature > 0:
             reason = "no positive curvature"
@@ -110,6 +113,12 @@ def conjugate_gradient(
         reason = "tolerance reached"
     x = x * scale if x0 is None else x0 + x * scale
     return CGResult(x, len(norms) - 1, tuple(norms), reason)
+
+
+def _check_dtype(result: torch.Tensor, x: torch.Tensor) -> None:
+    if result.dtype != x.dtype:
+        msg = f"N x must have the dtype of b, {x.dtype}, got {result.dtype}; convert b"
+        raise InputError(msg)
 
 
 def _inner(x: torch.Tensor, y: torch.Tensor) -> float:

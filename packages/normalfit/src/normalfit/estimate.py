@@ -38,6 +38,9 @@ class Estimate:
         half_width = (self.high - self.low) / 2
         if not 0 < half_width < math.inf:
             return f"{self.value:.3g} (95 %, {self.probes} probes)"
+        if half_width > self.value / 2:  # such an interval is not even about its value
+            ends = f"{self.low:.2g} … {self.high:.2g}"
+            return f"{self.value:.2g} ({ends}, 95 %, {self.probes} probes)"
         # as many decimals as show one digit of the uncertainty, two of a leading 1
         decimals = max(0, 1 - math.floor(math.log10(half_width * 5)))
         figures = f"{self.value:.{decimals}f} ± {half_width:.{decimals}f}"

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from normalfit.errors import InputError
-from normalfit.lag_kernel import LagKernel
+from normalfit.precision import DTYPES, HALF, check_precision
 from normalfit.preconditioner import precondition, solve
+from normalfit.symmetrization import symmetrize
 
 if TYPE_CHECKING:
     from normalfit.conjugate_gradient import CGResult
     from normalfit.lag_grid import Boundary
-
-_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+    from normalfit.lag_kernel import LagKernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,8 @@ class Factors:
     Raises
     ------
     InputError
-        The shapes of the factors do not fit each other.
+        The shapes of the factors do not fit each other, or one is not in single or double
+        precision.
     """
 
     kernel: LagKernel
@@ -48,15 +49,15 @@ class Factors:
     v: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
+        check_precision("kernel", self.kernel.values)
         for name, image in (("u", self.u), ("v", self.v)):
             if image is None:
                 continue
+            check_precision(name, image)
             fits = image.shape[-self._axes :] == self.shape
             if not fits or self._terms_of(image) not in (1, self.terms):
-                msg = (
-                    f"{name} must have the trailing shape {(self.terms, *self.shape)}, "
-                    f"got {tuple(image.shape)}"
-                )
+                wanted = (self.terms, *self.shape)
+                msg = f"{name} must have the trailing shape {wanted}, got {tuple(image.shape)}"
                 raise InputError(msg)
         if self.kernel.terms not in (1, self.terms):
             msg = f"kernel must have 1 or {self.terms} terms as u and v, got {self.kernel.terms}"
@@ -102,8 +103,7 @@ class Factors:
     @property
     def is_complex(self) -> bool:
         """Whether any factor is complex."""
-        images = [image for image in (self.u, self.v) if image is not None]
-        return any(t.is_complex() for t in [self.kernel.values, *images])
+        return self.result_dtype.is_complex
 
     @cached_property
     def adjoint(self) -> Factors:
@@ -124,15 +124,16 @@ class Factors:
         Raises
         ------
         InputError
-            The trailing axes of `x` are not the grid.
+            The trailing axes of `x` are not the grid, the others do not fit the factors' batch
+            axes, or `x` is no tensor of floating-point or complex numbers.
         """
+        check_precision("x", x, allow_half=True)
         if x.shape[-self._axes :] != self.shape:
             msg = f"x must have the trailing shape {self.shape}, got {tuple(x.shape)}"
             raise InputError(msg)
-        batch = np.broadcast_shapes(x.shape[: -self._axes], self._batch)
-        x = x.expand(*batch, *self.shape)
-        if x.dtype in (torch.float16, torch.bfloat16):
-            result = _Apply.apply(x.to(self.dtype), self)
+        x = self.broadcast(x)
+        if x.dtype in HALF:
+            result = _Apply.apply(x.to(self.result_dtype), self)
             return result.to(torch.complex64 if result.is_complex() else x.dtype)
         return _Apply.apply(x, self)
 
@@ -146,9 +147,8 @@ class Factors:
         InputError
             `dtype` is not single or double precision, or real for complex factors.
         """
-        if dtype is not None and (
-            dtype not in _DTYPES or (self.is_complex and not dtype.is_complex)
-        ):
+        is_lost = dtype is not None and self.is_complex and not dtype.is_complex
+        if is_lost or dtype not in (None, *DTYPES):
             kind = "complex64 or complex128" if self.is_complex else "single or double precision"
             msg = f"dtype of the factors must be {kind}, got {dtype}"
             raise InputError(msg)
@@ -175,12 +175,7 @@ class Factors:
         Nearer to a self-adjoint N than B is, never farther. Factors that are self-adjoint
         already are returned as they are.
         """
-        if self.is_self_adjoint:
-            return self
-        other = self.adjoint
-        h = self._joined(self.kernel.values, other.kernel.values) / 2
-        u, v = self._joined(self.u, other.u), self._joined(self.v, other.v)
-        return Factors(LagKernel(h, self.shape, self.boundary), u, v)
+        return self if self.is_self_adjoint else symmetrize(self)
 
     def precondition(self, b: torch.Tensor, ridge: float) -> torch.Tensor:
         """Return ``M b``, M near ``(N + ridge I)⁻¹``, of symmetric factors; two FFTs.
@@ -215,14 +210,20 @@ class Factors:
         trailing = image.shape[-self._axes :]
         return image.expand(*image.shape[: -self._axes - 1], self.terms, *trailing)
 
-    def _joined(self, *images: torch.Tensor | None) -> torch.Tensor:
-        """Return images, or kernels, one after the other along the terms."""
-        expanded = [self.expanded(image) for image in images]
-        batch = np.broadcast_shapes(*[image.shape[: -self._axes - 1] for image in expanded])
-        return torch.cat(
-            [image.expand(*batch, *image.shape[-self._axes - 1 :]) for image in expanded],
-            -self._axes - 1,
-        )
+    def broadcast(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `x`, ``(..., *shape)``, with the batch axes of the factors.
+
+        Raises
+        ------
+        InputError
+            They do not fit each other.
+        """
+        try:
+            batch = np.broadcast_shapes(x.shape[: -self._axes], self._batch)
+        except ValueError as error:
+            msg = f"x must fit the batch axes {self._batch} of the factors, got {tuple(x.shape)}"
+            raise InputError(msg) from error
+        return x.expand(*batch, *self.shape)
 
     @property
     def _axes(self) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from normalfit.adam import AdamOptions, fit_adam
+from normalfit.adam import AdamOptions, check_adam, fit_adam
 from normalfit.devices import resolve_device
 from normalfit.direct_factors import check_direct, direct_factors
 from normalfit.errors import InputError
@@ -20,10 +20,12 @@ from normalfit.least_squares_options import LeastSquaresOptions
 from normalfit.linear_operator import check_operator
 from normalfit.metrics import patch_error
 from normalfit.model import Model
+from normalfit.precision import DTYPES
 from normalfit.probe_set_error import probe_set_error
 from normalfit.probes import collect_responses, default_batch
 from normalfit.progress import no_progress
 from normalfit.random_patch import half_grid
+from normalfit.response_folder import ResponseFolder
 from normalfit.warm_start import check_start
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from normalfit.linear_operator import LinearOperator
     from normalfit.probes import ProbeSet
     from normalfit.progress import Progress
-    from normalfit.response_folder import ResponseFolder
 
 METHODS = ("least-squares", "adam", "direct")
 DEFAULT_PROBES = {"least-squares": 128, "adam": 1000, "direct": 0}
@@ -120,11 +121,14 @@ def fit(
     named = chosen_model(model, method, **model_options)
     if method == "direct":
         check_direct(operator, named)
+    if method == "adam":
+        check_adam(named)
     wanted = named.suited_to(operator)
     options = _checked_options(method, options, probes, responses)
     count = DEFAULT_PROBES[method] if probes is None else probes
     # before anything is computed: what would be refused after it
     at_once = default_batch(shape) if batch is None else batch
+    _check_kinds(seed, dtype, responses)
     fitting = {} if options is None else {"probes": count, "held_out": held_out}
     _check_counts(evaluation=evaluation, batch=at_once, **fitting)
     wanted.lag_grid(shape)
@@ -214,6 +218,18 @@ def chosen_model(
         msg = f"options must be among {sorted(known)}, got {sorted(set(model_options) - known)}"
         raise InputError(msg)
     return Model(_DEFAULT_MODELS[method] if model is None else model, **model_options)
+
+
+def _check_kinds(seed: Any, dtype: Any, responses: Any) -> None:  # noqa: ANN401 - checked here
+    if not isinstance(seed, Integral):
+        msg = f"seed must be a whole number, got {seed!r}"
+        raise InputError(msg)
+    if dtype is not None and dtype not in DTYPES:
+        msg = f"dtype must be torch.float32 or float64, complex64 or complex128, got {dtype!r}"
+        raise InputError(msg)
+    if responses is not None and not isinstance(responses, ResponseFolder):
+        msg = f"responses must be a ResponseFolder, got {responses!r}; make one of the path"
+        raise InputError(msg)
 
 
 def _check_counts(**counts: Any) -> None:  # noqa: ANN401 - checked here

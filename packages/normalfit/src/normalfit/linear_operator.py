@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.errors import InputError, NormalfitError, told
+from normalfit.precision import check_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from normalfit.grid import Grid, Patch
     from normalfit.lag_grid import Boundary
-
-_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 class LinearOperator(abc.ABC):
@@ -200,6 +199,8 @@ class _Apply(torch.autograd.Function):
         ctx.is_complex = x.is_complex()
         batch = x.shape[: x.ndim - num_axes]
         result = apply(x.detach().reshape(-1, *x.shape[x.ndim - num_axes :]))
+        if result.untyped_storage()._cdata == x.untyped_storage()._cdata:
+            result = result.clone()  # of a function that returns its argument
         ctx.num_axes = result.ndim - 1
         return result.reshape(*batch, *result.shape[1:])
 
@@ -245,9 +246,7 @@ def _checked_result(name: str, result: object, shape: tuple[int, ...]) -> torch.
 
 
 def _check_argument(name: str, x: torch.Tensor, grid: Grid) -> None:
-    if x.dtype not in _DTYPES:  # a kernel cast to whole numbers would be zeros
-        msg = f"{name} must be float32 or float64, got {x.dtype}; convert it"
-        raise InputError(msg)
+    check_precision(name, x)
     if tuple(x.shape[-grid.num_axes :]) != grid.shape:
         msg = f"{name} must have the trailing shape {grid.shape}, got {tuple(x.shape)}"
         raise InputError(msg)

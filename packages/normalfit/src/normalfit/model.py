@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from operator import index
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -118,7 +119,8 @@ class Model:
     def boundaries(self, num_axes: int) -> tuple[Boundary, ...]:
         """Return the boundary of each axis."""
         wanted = "linear" if self.boundary is None else self.boundary
-        ends = (wanted,) * num_axes if isinstance(wanted, str) else tuple(wanted)
+        each = isinstance(wanted, tuple | list)
+        ends = tuple(wanted) if each else (wanted,) * num_axes
         if len(ends) != num_axes or not all(end in get_args(Boundary) for end in ends):
             msg = (
                 f"boundary must be 'periodic' or 'linear', once or per axis, got {self.boundary!r}"
@@ -145,8 +147,8 @@ class Model:
     def _check_tolerance(self) -> None:
         if self.tolerance is None:
             return
-        if not 0 <= self.tolerance < math.inf:
-            msg = f"tolerance must be zero or more, got {self.tolerance}"
+        if not isinstance(self.tolerance, Real) or not 0 <= self.tolerance < math.inf:
+            msg = f"tolerance must be zero or more, got {self.tolerance!r}"
             raise InputError(msg)
         if self.terms is not None:
             msg = f"tolerance must not be given beside terms {self.terms}, got {self.tolerance}"

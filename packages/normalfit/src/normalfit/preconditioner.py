@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from numbers import Real
 from typing import TYPE_CHECKING, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from normalfit.errors import InputError
 from normalfit.hermitian import hermitian
 from normalfit.lag_grid import LagGrid
 from normalfit.lag_kernel import LagKernel
+from normalfit.precision import check_precision
 
 if TYPE_CHECKING:
     from normalfit.conjugate_gradient import CGResult
@@ -131,9 +133,10 @@ def solve(
     InputError
         The factors are not symmetric and positive, or an argument is out of range.
     """
+    check_precision("b", b, allow_half=True)
     return conjugate_gradient(
         lambda x: factors(x) + ridge * x,
-        b.to(torch.promote_types(b.dtype, factors.result_dtype)),
+        factors.broadcast(b).to(torch.promote_types(b.dtype, factors.result_dtype)),
         iterations=iterations,
         tolerance=tolerance,
         precondition=_keep(factors, ridge, 0.0),
@@ -208,6 +211,10 @@ def _difference(factors: Factors) -> str:
 
 
 def _check_arguments(ridge: float, floor: float, uncertainty: float) -> None:
+    for name, value in (("ridge", ridge), ("floor", floor), ("uncertainty", uncertainty)):
+        if not isinstance(value, Real):
+            msg = f"{name} must be a number, got {value!r}"
+            raise InputError(msg)
     if not 0 < ridge < math.inf:
         msg = f"ridge must be positive and finite, got {ridge}; take 1e-3 of the norm of A*A"
         raise InputError(msg)

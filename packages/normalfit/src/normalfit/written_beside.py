@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PREFIX, _SUFFIX = ".normalfit-", ".partial"
+_FACTOR_FILE = ("zarr.json", "manifest.sha256")
 _MAX_NAME_BYTES = 255  # of a file or a folder, on the file systems in use
 
 
@@ -25,10 +27,13 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> None:
     Raises
     ------
     InputError
-        `path` exists and `overwrite` is not set, its name is too long, or its folder is missing
-        or read-only.
+        `path` exists and `overwrite` is not set, has no name or too long a one, or its folder is
+        missing, read-only, or inside a factor file, which a file more would make invalid.
     """
     path = Path(path)
+    if not path.absolute().name:
+        msg = f"output must have a name, got {path}"
+        raise InputError(msg)
     if len(os.fsencode(path.name)) > _MAX_NAME_BYTES:
         msg = f"name of the output must have at most {_MAX_NAME_BYTES} bytes, got {path.name}"
         raise InputError(msg)
@@ -40,6 +45,7 @@ def check_output(path: str | Path, *, overwrite: bool = False) -> None:
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         msg = f"folder of the output must exist and be writable, got {folder}"
         raise InputError(msg)
+    _check_outside("output", path)
 
 
 def check_outputs(
@@ -57,18 +63,21 @@ def check_outputs(
     Raises
     ------
     InputError
-        As `check_output`, or two of them are the same, or `responses` is one, lies in one, or
-        contains one.
+        As `check_output`, or two of them are the same or lie in each other, or `responses` is
+        one, lies in one or in a factor file, or contains one.
     """
     wanted = [path for path in paths if path is not None]
     for path in wanted:
         check_output(path, overwrite=path == replaced)
     # by any name: through other folders, too; a link itself would be replaced, not followed
-    if len({path.absolute().parent.resolve() / path.name for path in wanted}) != len(wanted):
-        msg = f"outputs must differ from each other, got {', '.join(map(str, wanted))}"
-        raise InputError(msg)
+    places = [path.absolute().parent.resolve() / path.name for path in wanted]
+    for one, other in itertools.permutations(places, 2):
+        if one.is_relative_to(other):
+            msg = "outputs must differ from each other, and lie apart, got "
+            raise InputError(msg + ", ".join(map(str, wanted)))
     if responses is None:
         return
+    _check_outside("responses", Path(responses) / "any")
     folder = Path(responses).resolve()
     for path in wanted:
         output = path.resolve()
@@ -77,6 +86,15 @@ def check_outputs(
                 f"responses must lie apart from the output {path}, got {responses}; "
                 "choose another folder"
             )
+            raise InputError(msg)
+
+
+def _check_outside(name: str, path: Path) -> None:
+    """Refuse what would be written into a factor file, which holds nothing else."""
+    inner = path.absolute().parent.resolve()
+    for folder in (inner, *inner.parents):
+        if all((folder / marker).is_file() for marker in _FACTOR_FILE):
+            msg = f"{name} must lie outside of the factor file {folder}; choose another folder"
             raise InputError(msg)
 
 

@@ -8,13 +8,11 @@ import torch
 
 from normalfit.factors import Factors
 from normalfit.lag_kernel import LagKernel
+from normalfit.precision import HALF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
-
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 class FactorModule(torch.nn.Module):
@@ -69,15 +67,16 @@ class FactorModule(torch.nn.Module):
 
         def moved(buffer: torch.Tensor) -> torch.Tensor:
             result = fn(buffer)
-            is_half = result.dtype in _HALF
-            return buffer.to(result.device, torch.float32) if is_half else result
+            if result.is_complex():
+                return buffer.to(result.device, result.dtype.to_real())
+            return buffer.to(result.device, torch.float32) if result.dtype in HALF else result
 
         with torch.inference_mode(False):
             return super()._apply(moved, recurse)  # type: ignore[no-untyped-call] # torch says none
 
     def _array(self, name: str) -> torch.Tensor | None:
         buffer: torch.Tensor | None = getattr(self, name)
-        if buffer is not None and buffer.dtype in _HALF:  # a state dict that was assigned
+        if buffer is not None and buffer.dtype in HALF:  # a state dict that was assigned
             buffer = buffer.float()
         if buffer is None or not self._complex[name]:
             return buffer

@@ -21,7 +21,7 @@ def on_host(
     """
 
     def apply(x: torch.Tensor) -> torch.Tensor:
-        result = torch.as_tensor(function(x.detach().resolve_conj().cpu().numpy()))
+        result = torch.as_tensor(function(x.detach().resolve_conj().resolve_neg().cpu().numpy()))
         precision = x.real.dtype
         dtype = precision.to_complex() if result.is_complex() else precision
         return result.to(x.device, dtype)

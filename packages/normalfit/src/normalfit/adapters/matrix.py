@@ -126,7 +126,7 @@ def _dtype(matrix: Any) -> np.dtype[Any]:
 
 def _host_matrix(matrix: Any) -> Any:
     try:
-        return matrix.detach().resolve_conj().cpu().numpy()
+        return matrix.detach().resolve_conj().resolve_neg().cpu().numpy()
     except (TypeError, RuntimeError) as error:
         msg = (
             "matrix must be dense and of a dtype that NumPy has, got a tensor of "

@@ -12,9 +12,11 @@ from normalfit.grid import Grid
 from normalfit.linear_operator import FunctionOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from normalfit.linear_operator import LinearOperator
+
+_ROUNDING = 1e-3  # of float32, with room for FFTs
 
 
 def from_physics(
@@ -23,7 +25,7 @@ def from_physics(
     *,
     has_exact_adjoint: bool = True,
 ) -> LinearOperator:
-    """Return ``A`` of a deepinv `LinearPhysics`; costs one application of A to find the range.
+    """Return ``A`` of a deepinv `LinearPhysics`; costs one application of A, of two channels three.
 
     deepinv's images are ``(batch, channels, *shape)``. One channel is a real volume. Two are
     the real and imaginary part of a complex one (deepinv's MRI), and measurements with a second
@@ -42,7 +44,7 @@ def from_physics(
     ------
     InputError
         There are other numbers of channels, images of another shape, measurements that are no
-        tensor, or of a batch.
+        tensor, or of a batch, or two channels are not treated as one complex number.
     """
     channels, *volume = given_grid("shape", shape).shape
     if channels not in (1, 2) or not volume:
@@ -68,6 +70,8 @@ def from_physics(
         x = physics.A_adjoint(_pair(y) if paired else y)
         return _unpaired(x) if is_complex else x[:, 0]
 
+    if is_complex:
+        _check_complex_linear(forward, tuple(volume), probe.device, type(physics).__name__)
     return FunctionOperator(
         Grid(tuple(volume)),
         Grid(measured),
@@ -77,6 +81,24 @@ def from_physics(
         has_exact_adjoint=has_exact_adjoint,
         is_complex=is_complex,
     )
+
+
+def _check_complex_linear(
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    shape: tuple[int, ...],
+    device: torch.device,
+    name: str,
+) -> None:
+    """Refuse physics whose two channels are not real and imaginary part: ``A(ix) = i A(x)``."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(1, *shape, dtype=torch.complex64, generator=draw).to(device)
+    y, turned = 1j * forward(x), forward(1j * x)
+    if not bool((turned - y).norm() <= _ROUNDING * y.norm()):
+        msg = (
+            f"physics must be linear over the complex numbers in two channels, got {name}; "
+            "give it a shape of one channel, once for each"
+        )
+        raise InputError(msg)
 
 
 def _measured(physics: Any, x: torch.Tensor) -> Any:

@@ -17,10 +17,10 @@ from normalfit.errors import CorruptFileError, InputError, MismatchError
 from normalfit.factor_file.archive import check_seal, is_archive_name, pack
 from normalfit.factor_file.arrays import CheckedArray, damage_reported, write_array
 from normalfit.factor_file.check_vector import make_check
-from normalfit.factor_file.header import FACTOR_DTYPES, VERSION
+from normalfit.factor_file.header import VERSION
 from normalfit.factor_file.header_parsing import attributes_of, is_optional, make_header
 from normalfit.factor_file.limits import DEFAULT_LIMITS, Limits
-from normalfit.factor_file.manifest import HEADER, write_manifest
+from normalfit.factor_file.manifest import HEADER, MANIFEST, parse_manifest, write_manifest
 from normalfit.factor_file.mirrored import HERMITIAN, hermitian_deviation
 from normalfit.factor_file.stored_files import FolderFiles, ZipFiles, stored_files
 from normalfit.written_beside import check_output, written_beside
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from normalfit.factor_file.header import ArrayEntry
     from normalfit.factor_file.metadata import FactorMetadata
+    from normalfit.factor_file.stored_files import StoredFiles
     from normalfit.factors import Factors
 
 _Arrays = dict[str, np.ndarray[Any, Any]]
@@ -81,9 +82,21 @@ def check_factor_output(path: Path, *, overwrite: bool) -> None:
     try:
         with stored_files(path) as files:
             attributes_of(files.read(HEADER, DEFAULT_LIMITS))
+            strangers = _strangers(files)
     except Exception as error:  # whatever it is, it is no factor file
         msg = f"overwrite must be of a factor file, got {path}; move it away first"
         raise InputError(msg) from error
+    if strangers:
+        msg = f"overwrite must lose nothing but a factor file, got {path} with {strangers[0]}"
+        raise InputError(msg + "; move it away first")
+
+
+def _strangers(files: StoredFiles) -> list[str]:
+    """Return the files that the manifest does not name; none where there is no manifest."""
+    if files.size(MANIFEST) is None:
+        return []
+    known = parse_manifest(files.read(MANIFEST, DEFAULT_LIMITS))
+    return sorted(set(files.names()) - set(known) - {MANIFEST})
 
 
 def _collect(factors: Factors, metadata: FactorMetadata) -> _Arrays:
@@ -95,9 +108,6 @@ def _collect(factors: Factors, metadata: FactorMetadata) -> _Arrays:
             continue
         if tensor.ndim != len(factors.shape) + 1:
             msg = f"{name} must have no batch axes in a file, got {tuple(tensor.shape)}"
-            raise InputError(msg)
-        if str(tensor.dtype).removeprefix("torch.") not in FACTOR_DTYPES:
-            msg = f"{name} must be one of {FACTOR_DTYPES}, got {tensor.dtype}"
             raise InputError(msg)
         if not bool(torch.isfinite(tensor).all()):
             msg = f"{name} must be finite, got NaN or infinity; the fit did not converge"
