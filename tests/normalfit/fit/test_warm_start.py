@@ -144,8 +144,10 @@ def test_a_start_that_is_none_or_has_batch_axes_is_refused():
     with pytest.raises(InputError, match=r"start must be Factors, got FitResult; .* \.factors"):
         fit(scan, terms=1, start=result, probes=2)
     factors = result.factors
+    assert factors.u is not None
+    images = torch.stack([factors.u] * 2)
     for start in (
-        replace(factors, u=torch.stack([factors.u] * 2), v=torch.stack([factors.v] * 2)),
+        replace(factors, u=images, v=images),
         replace(factors, kernel=replace(factors.kernel, values=factors.kernel.values[None])),
     ):
         with pytest.raises(InputError, match=r"start must have no batch axes, got an array of"):

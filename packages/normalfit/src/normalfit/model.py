@@ -145,10 +145,11 @@ class Model:
         return counts
 
     def _check_tolerance(self) -> None:
-        if self.tolerance is None:
+        tolerance: Any = self.tolerance
+        if tolerance is None:
             return
-        if not isinstance(self.tolerance, Real) or not 0 <= self.tolerance < math.inf:
-            msg = f"tolerance must be zero or more, got {self.tolerance!r}"
+        if not isinstance(tolerance, Real) or not 0 <= float(tolerance) < math.inf:
+            msg = f"tolerance must be zero or more, got {tolerance!r}"
             raise InputError(msg)
         if self.terms is not None:
             msg = f"tolerance must not be given beside terms {self.terms}, got {self.tolerance}"

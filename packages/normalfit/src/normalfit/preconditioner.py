@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from numbers import Real
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import torch
@@ -211,7 +211,8 @@ def _difference(factors: Factors) -> str:
 
 
 def _check_arguments(ridge: float, floor: float, uncertainty: float) -> None:
-    for name, value in (("ridge", ridge), ("floor", floor), ("uncertainty", uncertainty)):
+    values: dict[str, Any] = {"ridge": ridge, "floor": floor, "uncertainty": uncertainty}
+    for name, value in values.items():
         if not isinstance(value, Real):
             msg = f"{name} must be a number, got {value!r}"
             raise InputError(msg)

@@ -17,7 +17,7 @@ _ONE_SIDED = ("diagonal-circulant", "local")
 
 
 def check_start(
-    start: Factors,
+    start: object,
     model: Model,
     shape: tuple[int, ...],
     *,
