@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress as Bars
 
+    from normalfit.adam import AdamOptions
     from normalfit.factor_file import FactorFile
+    from normalfit.least_squares_options import LeastSquaresOptions
     from normalfit.model import Model
     from normalfit.specs import OperatorSpec
 
@@ -37,6 +39,7 @@ def fit_to_file(
     responses: str | Path | None = None,
     batch: int | None = None,
     start: str | Path | None = None,
+    options: LeastSquaresOptions | AdamOptions | None = None,
     overwrite: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -53,7 +56,7 @@ def fit_to_file(
         The operator.
     path
         The factor file, a folder or a ``.zip``; it must not exist.
-    model, method, probes, batch, seed, **model_options
+    model, method, probes, batch, options, seed, **model_options
         As for `normalfit.fitting.fit`.
     responses
         Folder to keep the responses in, new or of an earlier fit of this operator, apart from
@@ -106,6 +109,7 @@ def fit_to_file(
         responses=None if responses is None else ResponseFolder(responses, spec.fingerprint),
         batch=batch,
         start=None if start is None else load_factors(start, place),
+        options=options,
         seed=seed,
         device=place,
         progress=report,

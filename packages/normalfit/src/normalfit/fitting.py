@@ -26,6 +26,7 @@ from normalfit.probes import collect_responses, default_batch
 from normalfit.progress import no_progress
 from normalfit.random_patch import half_grid
 from normalfit.response_folder import ResponseFolder
+from normalfit.training_probes import training_set
 from normalfit.warm_start import check_start
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def fit(
             adam: dict[str, Any] = {"options": options, "folder": responses}
             fitted = fit_adam(operator.normal, guide, wanted, steps=count, **adam, **how)
         else:
-            training = collected(count, "training")
+            smooth = options.smooth_probes
+            training = training_set(operator.normal, shape, count, smooth=smooth, **shared, **kept)
             response_seconds = time.perf_counter() - started
             fitted = fit_least_squares(
                 training,

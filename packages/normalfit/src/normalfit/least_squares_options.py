@@ -14,6 +14,8 @@ class LeastSquaresOptions:
 
     Parameters
     ----------
+    smooth_probes
+        The share of the probes that are smooth, see `training_set`; 0 is none, as in the paper.
     ridge_kernel, ridge_u
         Multiply the ridges that `shrinkage` finds for the kernels and the diagonals; 0 is none.
     sweeps
@@ -39,6 +41,7 @@ class LeastSquaresOptions:
         A value is out of range.
     """
 
+    smooth_probes: float = 0.25
     ridge_kernel: float = 1.0
     ridge_u: float = 1.0
     sweeps: int = 20
@@ -62,6 +65,9 @@ class LeastSquaresOptions:
             if not 0 <= getattr(self, name) < math.inf:
                 msg = f"{name} must be zero or more, got {getattr(self, name)}"
                 raise InputError(msg)
+        if not 0 <= self.smooth_probes < 1:
+            msg = f"smooth_probes must be from 0 to below 1, got {self.smooth_probes}"
+            raise InputError(msg)
         for name in ("sweeps", "patience", "starts", "trial_sweeps", "cg_iterations"):
             if getattr(self, name) < 1:
                 msg = f"{name} must be at least 1, got {getattr(self, name)}"

@@ -36,6 +36,7 @@ Stream = Literal[
     "fresh evaluation",
     "fresh patches",
     "fresh patch places",
+    "smooth training",
 ]
 """What a probe is for. Probes of different streams are independent under one seed.
 
@@ -189,6 +190,7 @@ def collect_responses(
     dtype: torch.dtype = torch.float32,
     folder: ResponseFolder | None = None,
     batch: int = 1,
+    draw: Callable[..., torch.Tensor] = draw_probe,
     progress: Progress = no_progress,
 ) -> ProbeSet:
     """Draw `count` probes and apply ``N`` to each; `count` applications of N.
@@ -202,6 +204,8 @@ def collect_responses(
         they nor the probes stay in memory. None keeps both in memory.
     batch
         Probes that ``N`` is applied to at once.
+    draw
+        Makes a probe, with the arguments of `draw_probe`.
 
     Raises
     ------
@@ -216,7 +220,7 @@ def collect_responses(
         raise InputError(msg)
 
     def probe(index: int) -> torch.Tensor:
-        return draw_probe(shape, seed=seed, stream=stream, index=index, device=device, dtype=dtype)
+        return draw(shape, seed=seed, stream=stream, index=index, device=device, dtype=dtype)
 
     stored = None if folder is None else folder.responses(shape, dtype, stream, seed)
     probes: list[torch.Tensor] = []

