@@ -177,7 +177,7 @@ def test_as_many_probes_at_once_as_the_voxels_allow():
     assert default_batch((512, 512, 512)) == 1
 
 
-@pytest.mark.parametrize(("batch", "sizes"), [(None, [4, 20, 2]), (3, [3, 1, *[3] * 6, 2, 2])])
+@pytest.mark.parametrize(("batch", "sizes"), [(None, [4, 15, 5, 2]), (3, [3, 1, *[3] * 6, 2, 2])])
 def test_a_fit_applies_the_operator_to_batches(monkeypatch, batch, sizes):
     operator, seen = Inpainting(Grid(SHAPE), torch.rand(SHAPE)), []
     normal = operator.normal

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import stdtrit
 
 from normalfit.model import MAX_TERMS
 from normalfit.probes import generator
@@ -30,7 +34,8 @@ def grow(
     """Return the terms that the model asks for, refined after every one that is added.
 
     Where the model leaves their number open, terms are added while the held-out error falls
-    by more than its interval is wide on either side, until it is at the tolerance.
+    by `term_improvement`, and its fall is outside its own 95 % interval, until it is at the
+    tolerance.
 
     Parameters
     ----------
@@ -50,7 +55,7 @@ def grow(
     best = refinement.begin(sweep, start, stage=most > 1)
     while len(best.terms) < most and not best.error.value <= (model.tolerance or 0.0):
         found = _one_more(refinement, sweep, best, seed, options)
-        if model.terms is None and not _fell(best, found):
+        if model.terms is None and not _fell(best, found, options.term_improvement):
             break
         best = found
     return best if most == 1 else refinement.go_on(sweep, best)
@@ -97,6 +102,12 @@ def _one_more(
     return refinement.run(sweep, start.terms, start.error.value, stage=True)
 
 
-def _fell(before: Refined, after: Refined) -> bool:
-    half_width = (after.error.high - after.error.low) / 2
-    return before.error.value - after.error.value > half_width
+def _fell(before: Refined, after: Refined, least: float) -> bool:
+    """Return whether a term is worth what it costs, and not by chance.
+
+    The same probes measure both: it is their differences that have an interval.
+    """
+    falls = np.asarray(before.residuals) - np.asarray(after.residuals)
+    half_width = stdtrit(len(falls) - 1, 0.975) * falls.std(ddof=1) / math.sqrt(len(falls))
+    is_enough = after.error.value < before.error.value * (1 - least)
+    return is_enough and bool(falls.mean() > half_width)

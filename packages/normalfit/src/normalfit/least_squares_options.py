@@ -26,6 +26,9 @@ class LeastSquaresOptions:
         Relative fall of the held-out error that counts as one.
     stage_improvement
         The same while more terms are to come: then one sweep without it is enough to go on.
+    term_improvement
+        Relative fall of the held-out error that one more term must bring, as it costs one more
+        pair of FFTs, where their number is left open.
     starts
         Random starts that are tried for each term after the first, and
     trial_sweeps
@@ -48,6 +51,7 @@ class LeastSquaresOptions:
     patience: int = 2
     min_improvement: float = 1e-3
     stage_improvement: float = 1e-2
+    term_improvement: float = 0.04
     starts: int = 2
     trial_sweeps: int = 3
     cg_iterations: int = 3
@@ -58,6 +62,7 @@ class LeastSquaresOptions:
             "ridge_kernel",
             "ridge_u",
             "min_improvement",
+            "term_improvement",
             "stage_improvement",
             "cg_tolerance",
         )

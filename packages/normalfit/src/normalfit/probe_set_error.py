@@ -26,8 +26,15 @@ def probe_set_error(
     InputError
         There are fewer than two probes that ``N`` responds to.
     """
+    return relative_error_estimate(*probe_energies(probe_set, approximation))
+
+
+def probe_energies(
+    probe_set: ProbeSet, approximation: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[list[float], list[float]]:
+    """Return ``|(N - B) w|²`` and ``|N w|²`` of every probe."""
     errors, references = [], []
     for w, response in zip(probe_set.probes, probe_set.responses, strict=True):
         errors.append(energy(response - approximation(w)))
         references.append(energy(response))
-    return relative_error_estimate(errors, references)
+    return errors, references

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from normalfit.errors import InputError
+from normalfit.estimate import relative_error_estimate
 from normalfit.fitted import HistoryPoint
-from normalfit.probe_set_error import probe_set_error
+from normalfit.probe_set_error import probe_energies
 
 if TYPE_CHECKING:
     from normalfit.estimate import Estimate
@@ -37,12 +38,15 @@ class Refined:
         The terms.
     error
         Their error on the held-out probes.
+    residuals
+        ``|(N - B) w|²`` of every held-out probe.
     converged
         Whether the error no longer fell.
     """
 
     terms: Terms
     error: Estimate
+    residuals: tuple[float, ...]
     converged: bool
 
 
@@ -114,15 +118,15 @@ class Refinement:
         misses = 0
         for count in range(1, limit + 1):
             terms, train_error = sweep(terms, error**2 * energy)
-            estimate = probe_set_error(self._held_out, terms.factors(self._grid))
-            error = estimate.value
+            measured = self._measured(terms)
+            error = measured.error.value
             self._record(terms, train_error, error)
             self._progress("least squares", count, limit, f"held-out error {error:.3f}")
             threshold = math.inf if best is None else best.error.value
             fell = error < threshold * (1 - least)
             misses = 0 if fell else misses + 1
             if error < threshold:
-                best = Refined(terms, estimate, converged=False)
+                best = measured
             if misses >= patience:
                 break
         if best is None:
@@ -131,7 +135,7 @@ class Refinement:
                 "fit in double precision, or with more probes"
             )
             raise InputError(msg)
-        return Refined(best.terms, best.error, converged=misses >= patience)
+        return replace(best, converged=misses >= patience)
 
     def begin(self, sweep: Sweep, terms: Terms, *, stage: bool = False) -> Refined:
         """Refine terms without a kernel yet, or go on from known ones.
@@ -140,14 +144,18 @@ class Refinement:
         """
         if not bool(terms.h.any()):
             return self.run(sweep, terms, stage=stage)
-        error = probe_set_error(self._held_out, terms.factors(self._grid))
-        return self.go_on(sweep, Refined(terms, error, converged=False), stage=stage)
+        return self.go_on(sweep, self._measured(terms), stage=stage)
 
     def go_on(self, sweep: Sweep, known: Refined, *, stage: bool = False) -> Refined:
         """Refine once more; what is known stays where that finds nothing better."""
         found = self.run(sweep, known.terms, known.error.value, stage=stage)
         better = found if found.error.value < known.error.value else known
         return replace(better, converged=found.converged)
+
+    def _measured(self, terms: Terms) -> Refined:
+        errors, references = probe_energies(self._held_out, terms.factors(self._grid))
+        estimate = relative_error_estimate(errors, references)
+        return Refined(terms, estimate, tuple(errors), converged=False)
 
     def _record(self, terms: Terms, train_error: float, held_out_error: float) -> None:
         self.history.append(
