@@ -64,6 +64,19 @@ def test_fit_writes_a_file_and_its_figures(call, tmp_path):
     assert figures["report"]["seed"] == 3
 
 
+@pytest.mark.parametrize(("options", "share"), [((), 0.25), (("--smooth-probes", 0), 0.0)])
+def test_fit_says_how_many_probes_were_smooth(call, tmp_path, options, share):
+    fit = ("fit", "--operator", "op.yaml", "-o", "f.zarr", "--terms", 1, "--probes", 8)
+    assert call(*fit, *options, "--json", "f.json")[0] == 0
+    report = json.loads((tmp_path / "f.json").read_text())["report"]
+    assert report["options"]["smooth_probes"] == share
+
+
+def test_adam_has_no_smooth_probes(call, assert_refused):
+    fit = ("fit", "--operator", "op.yaml", "-o", "f.zarr", "--method", "adam")
+    assert_refused(call(*fit, "--smooth-probes", 0.5), "options must be AdamOptions for adam")
+
+
 def test_fit_is_repeatable(call, fitted, tmp_path):
     call("fit", "--operator", "op.yaml", "-o", "g.zarr", "--probes", 4)
     call("fit", "--operator", "op.yaml", "-o", "h.zarr", "--probes", 4, "--seed", 1)

@@ -61,6 +61,7 @@ def test_a_missing_yaml(call, assert_refused):
         ("--json", "f.zarr", "outputs must differ"),
         ("--json", "../{folder}/f.zarr", "outputs must differ"),
         ("--json", "link/f.zarr", "outputs must differ"),
+        ("--smooth-probes", "1", "smooth_probes must be from 0 to below 1, got 1.0"),
         ("--surprise", "1", "--surprise"),
     ],
 )
