@@ -83,18 +83,12 @@ def test_their_amplitude_falls_as_one_over_the_frequency(dtype):
     assert float(amplitude.square().mean() / amplitude.numel()) == pytest.approx(1, rel=0.1)
 
 
-def test_an_operator_that_sees_nothing_smooth_is_fitted():
-    def without_mean(x):
-        return x - x.mean(dim=(-1, -2), keepdim=True)
-
-    made = training_set(lambda x: without_mean(x) * 0 + x.sign() * 0, SHAPE, 1, smooth=0.5, seed=0)
-    assert len(made) == 1
-
+def test_smooth_probes_that_an_operator_does_not_see_are_not_blown_up():
     def white_only(x):
-        return torch.zeros_like(x) if is_smooth(x) else x
+        return 1e-7 * x if is_smooth(x) else x
 
     made = training_set(white_only, (24, 24), 4, smooth=0.5, seed=0)
-    assert all(torch.isfinite(w).all() for w in made.probes)
+    assert max(float(w.abs().max()) for w in made.probes) < 10
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
