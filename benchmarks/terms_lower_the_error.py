@@ -33,21 +33,17 @@ from dense_optima import DenseOperator, periodic_optimum, tied_optima
 from measurement import RESULTS, Claim, conclude, one_thread_processes, write_json
 from mri_operators import cartesian_mri, radial_mri
 from unseen_errors import UnseenErrors
+from volumes_to_see import made_objects, read_volumes
 
-from normalfit.ellipsoids import ellipsoids
 from normalfit.fitting import DEFAULT_PROBES, fit
 from normalfit.least_squares_options import LeastSquaresOptions
 from normalfit.model import Model
 from normalfit.specs import spec_from_document
-from partunroll.volumes.array_file import read_array
-from partunroll.volumes.resampling import resample, scale_to_unit
-from partunroll.volumes.volume_file import VOLUME_KEYS
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 if TYPE_CHECKING:
-    from normalfit.grid import Grid
     from normalfit.linear_operator import LinearOperator
 
 PAPER_NAME = "periodic D C (paper)"
@@ -86,23 +82,6 @@ def parallel_beam(size: int) -> LinearOperator:
         "num_columns": size + size // 2, "pixel_mm": 1.0, "angle_range_deg": 180.0,
     }  # fmt: skip
     return spec_from_document(document, {}).build()
-
-
-def made_objects(shape: tuple[int, ...]) -> torch.Tensor:
-    """Return four volumes of ellipsoids."""
-    return torch.stack([ellipsoids(shape, seed=seed) for seed in range(4)])
-
-
-def read_volumes(paths: list[Path], grid: Grid) -> torch.Tensor:
-    """Return volumes of values from 0 to 1, resampled to the grid."""
-    volumes = []
-    for path in paths:
-        stored = read_array(path, VOLUME_KEYS)
-        sides = stored.attributes.get("voxel_mm")
-        voxel_mm = None if sides is None else tuple(float(side) for side in sides)
-        volume = scale_to_unit(resample(stored.values, voxel_mm, grid))
-        volumes.append(torch.from_numpy(volume))
-    return torch.stack(volumes)
 
 
 @dataclass(frozen=True)

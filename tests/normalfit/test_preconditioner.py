@@ -1,7 +1,6 @@
 """The preconditioner of symmetric factors, and the solution with it, against dense matrices."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -295,21 +294,3 @@ def test_solve_takes_narrower_and_real_right_hand_sides(dtype, is_complex):
     solved = factors.solve(b, RIDGE, tolerance=1e-10)
     assert solved.x.dtype == wide
     torch.testing.assert_close(factors(solved.x) + RIDGE * solved.x, b.to(wide))
-
-
-def test_solve_broadcasts_to_the_batch_of_the_factors():
-    one = make_factors()
-    kernel = replace(one.kernel, values=torch.stack([one.kernel.values, 2 * one.kernel.values]))
-    both = Factors(kernel, torch.stack([one.u, one.u / 2]), torch.stack([one.v, one.v / 2]))
-    b = torch.randn(one.shape, dtype=one.dtype, generator=torch.Generator().manual_seed(1))
-    x = both.solve(b, 0.1, tolerance=1e-9).x
-    torch.testing.assert_close(both(x) + 0.1 * x, b.expand(2, *one.shape), rtol=1e-5, atol=1e-5)
-    with pytest.raises(InputError, match=r"x must fit the batch axes \(2,\) of the factors"):
-        both.solve(torch.zeros(3, *one.shape), 0.1)
-
-
-@pytest.mark.parametrize("ridge", [None, "a"])
-def test_a_ridge_that_is_no_number_is_refused(ridge):
-    one = make_factors()
-    with pytest.raises(InputError, match="ridge must be a number, got"):
-        one.precondition(torch.ones(one.shape), ridge)

@@ -114,15 +114,6 @@ def test_pylops_whose_volumes_are_said_to_be_real():
     assert_adjoint(operator)
 
 
-def test_a_matrix_of_complex_numbers_on_real_volumes():
-    matrix = random(30, SAMPLES, dtype=torch.complex128).numpy()
-    operator = as_operator(matrix, SHAPE, is_complex=False)
-    x = random(*SHAPE, dtype=torch.float64)
-    expected = (matrix.conj().T @ (matrix @ x.numpy().ravel())).real
-    assert operator.normal(x).dtype == torch.float64
-    torch.testing.assert_close(operator.normal(x).flatten(), torch.from_numpy(expected))
-
-
 @pytest.mark.parametrize("kind", ["Real", "Imag", "Conj"])
 def test_pylops_that_is_linear_over_the_real_numbers_alone_is_refused(kind):
     pylops = pytest.importorskip("pylops")
@@ -185,31 +176,8 @@ def test_deepinv_physics_that_cannot_be_mapped():
     with pytest.raises(InputError, match="shape must be a Grid, or one whole number per axis"):
         as_operator(physics, 8)
     one = Inpainting(img_size=(1, 8, 8), mask=0.5)
-    with pytest.raises(InputError, match=r"Inpainting's images, got \(1, 9, 8\): "):
+    with pytest.raises(InputError, match=r"Inpainting's images, got .*; given is \(1, 9, 8\)"):
         as_operator(one, (1, 9, 8))
-
-
-class _Untyped:
-    """A map that says no dtype."""
-
-    shape = (4, 4)
-    matvec = rmatvec = staticmethod(lambda x: x)
-
-
-@pytest.mark.parametrize("dtype", [None, "brick", str, object])
-def test_what_says_no_dtype_of_numbers_is_refused(dtype):
-    thing = _Untyped()
-    if dtype is not None:
-        setattr(thing, "dtype", dtype)  # noqa: B010 - the class has none
-    with pytest.raises(InputError, match=r"matrix must h.* _Untyped"):
-        as_operator(thing)
-
-
-@pytest.mark.parametrize("batch", [(0,), (2, 0)])
-def test_an_empty_batch_stays_empty(batch):
-    operator = as_operator(np.ones((6, SAMPLES)), SHAPE)
-    assert operator.forward(torch.zeros(*batch, *SHAPE)).shape == (*batch, 6)
-    assert operator.adjoint(torch.zeros(*batch, 6)).shape == (*batch, *SHAPE)
 
 
 @pytest.mark.filterwarnings("ignore:Samples will be rescaled")
@@ -285,17 +253,6 @@ def test_a_forward_without_gradient_is_refused():
         operator.adjoint(torch.ones(3))
 
 
-def test_lazy_conjugates_and_negatives_are_taken():
-    operator = as_operator(np.ones((6, SAMPLES), np.float32), SHAPE)
-    z = random(*SHAPE, dtype=torch.complex64).requires_grad_()
-    lazy = z.conj().imag
-    assert lazy.is_neg()
-    y = operator.forward(lazy)
-    torch.testing.assert_close(y, operator.forward(-z.imag.contiguous()))
-    y.sum().backward()
-    torch.testing.assert_close(z.grad, torch.full(SHAPE, -6j))
-
-
 @pytest.mark.parametrize("kind", ["Inpainting", "MRI"])
 def test_deepinv_physics_that_treats_two_channels_apart_is_refused(kind):
     import deepinv.physics
@@ -304,11 +261,6 @@ def test_deepinv_physics_that_treats_two_channels_apart_is_refused(kind):
     physics = getattr(deepinv.physics, kind)(mask=mask[None], img_size=(2, 6, 5))
     with pytest.raises(InputError, match=f"linear over the complex numbers in two .* got {kind}"):
         as_operator(physics, (2, 6, 5))
-
-
-def test_options_that_an_adapter_does_not_have_are_refused():
-    with pytest.raises(InputError, match=r"from_matrix must be among .*is_complex, got foo"):
-        as_operator(np.eye(SAMPLES), SHAPE, foo=1)
 
 
 def test_factors_are_a_function():

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from normalfit.errors import InputError, NormalfitError, told
+from normalfit.errors import InputError
 from normalfit.precision import check_precision
+from normalfit.user_code import user_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,10 +160,12 @@ class FunctionOperator(LinearOperator):
         self._adjoint_function = adjoint if batched else _over_batch(adjoint)
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _called("forward", self._forward_function, x)
+        with user_code("forward must return a tensor"):
+            return self._forward_function(x)
 
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        return _called("adjoint", self._adjoint_function, y)
+        with user_code("adjoint must return a tensor"):
+            return self._adjoint_function(y)
 
 
 class _EmbeddedOperator(LinearOperator):
@@ -222,19 +225,6 @@ def _over_batch(function: Callable[[torch.Tensor], torch.Tensor]) -> Any:  # noq
         return torch.stack([function(x) for x in volumes])[: len(batch)]
 
     return apply
-
-
-def _called(
-    name: str, function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor
-) -> torch.Tensor:
-    """Call a function of the user's; what it raises is for the user to mend."""
-    try:
-        return function(x)
-    except (NormalfitError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        msg = f"{name} must return a tensor, got {told(error)}"
-        raise InputError(msg) from error
 
 
 def _checked_result(name: str, result: object, shape: tuple[int, ...]) -> torch.Tensor:

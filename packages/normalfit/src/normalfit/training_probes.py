@@ -79,18 +79,16 @@ def training_set(
 def draw_smooth_probe(
     shape: tuple[int, ...],
     *,
-    seed: int,
-    stream: Stream,
-    index: int,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    **how: Any,  # noqa: ANN401 - seed, stream and index of `draw_probe`
 ) -> torch.Tensor:
     """Return a Gaussian volume whose amplitude falls as one over the frequency, as of images.
 
     It is `draw_probe` filtered, of mean square near one. The mean has half the lowest frequency
     of the longest axis (images: Field, J. Opt. Soc. Am. A 4(12), 1987).
     """
-    w = draw_probe(shape, seed=seed, stream=stream, index=index, dtype=_single(dtype))
+    w = draw_probe(shape, dtype=torch.complex64 if dtype.is_complex else torch.float32, **how)
     squared = torch.zeros(())
     for n in shape:
         squared = squared[..., None] + torch.fft.fftfreq(n).square()
@@ -98,7 +96,3 @@ def draw_smooth_probe(
     amplitude = amplitude / amplitude.square().mean().sqrt()
     result = torch.fft.ifftn(torch.fft.fftn(w) * amplitude)
     return (result if dtype.is_complex else result.real).contiguous().to(device, dtype)
-
-
-def _single(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex64 if dtype.is_complex else torch.float32

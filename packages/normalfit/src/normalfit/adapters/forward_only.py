@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.adapters.given_grid import given_grid
-from normalfit.errors import InputError, NormalfitError, told
+from normalfit.errors import InputError
 from normalfit.grid import Grid
 from normalfit.linear_operator import FunctionOperator
+from normalfit.user_code import user_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +48,9 @@ def from_forward(
     """
     domain = given_grid("shape", shape)
     dtype = torch.complex64 if is_complex else torch.float32
-    zero = _called(forward, torch.zeros(domain.shape, dtype=dtype, device=device))
+    requirement = f"forward must take {dtype} volumes of shape {domain.shape}"
+    with user_code(requirement, "convert them inside"):
+        zero: Any = forward(torch.zeros(domain.shape, dtype=dtype, device=device))
     if not isinstance(zero, torch.Tensor) or bool(zero.any()):
         got = "values that are not zero" if isinstance(zero, torch.Tensor) else type(zero).__name__
         msg = f"forward must be linear and return a tensor, got {got} for zeros"
@@ -71,17 +74,3 @@ def from_forward(
     return FunctionOperator(
         domain, Grid(tuple(zero.shape)), forward, adjoint, is_complex=is_complex
     )
-
-
-def _called(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Any:
-    """Call a function of the user's; what it raises is for the user to mend."""
-    try:
-        return forward(x)
-    except (NormalfitError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        msg = (
-            f"forward must take {x.dtype} volumes of shape {tuple(x.shape)}, got {told(error)}; "
-            "convert them inside"
-        )
-        raise InputError(msg) from error

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from normalfit.adapters.given_grid import given_grid
-from normalfit.errors import InputError, NormalfitError, told
+from normalfit.errors import InputError
 from normalfit.grid import Grid
 from normalfit.linear_operator import FunctionOperator
+from normalfit.user_code import user_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +55,9 @@ def from_physics(
         )
         raise InputError(msg)
     is_complex = channels == 2
-    probe = _measured(physics, torch.zeros(1, channels, *volume, device=_device_of(physics)))
+    name, zeros = type(physics).__name__, torch.zeros(1, channels, *volume)
+    with user_code(f"shape must be that of {name}'s images", f"given is {(channels, *volume)}"):
+        probe = physics.A(zeros.to(_device_of(physics)))
     if not isinstance(probe, torch.Tensor) or probe.ndim < 2 or probe.shape[0] != 1:
         got = tuple(probe.shape) if isinstance(probe, torch.Tensor) else type(probe).__name__
         msg = f"physics must measure tensors (batch, ...), got {got}; stack lists into one tensor"
@@ -71,7 +74,7 @@ def from_physics(
         return _unpaired(x) if is_complex else x[:, 0]
 
     if is_complex:
-        _check_complex_linear(forward, tuple(volume), probe.device, type(physics).__name__)
+        _check_complex_linear(forward, tuple(volume), probe.device, name)
     return FunctionOperator(
         Grid(tuple(volume)),
         Grid(measured),
@@ -99,20 +102,6 @@ def _check_complex_linear(
             "give it a shape of one channel, once for each"
         )
         raise InputError(msg)
-
-
-def _measured(physics: Any, x: torch.Tensor) -> Any:
-    """Return what it measures of a volume of the user's shape; it may not take such ones."""
-    try:
-        return physics.A(x)
-    except (NormalfitError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        msg = (
-            f"shape must be that of {type(physics).__name__}'s images, got {tuple(x.shape[1:])}: "
-            f"{told(error)}"
-        )
-        raise InputError(msg) from error
 
 
 def _pair(x: torch.Tensor) -> torch.Tensor:
