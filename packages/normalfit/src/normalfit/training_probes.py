@@ -89,10 +89,25 @@ def draw_smooth_probe(
     of the longest axis (images: Field, J. Opt. Soc. Am. A 4(12), 1987).
     """
     w = draw_probe(shape, dtype=torch.complex64 if dtype.is_complex else torch.float32, **how)
+    if dtype.is_complex:
+        spectrum = torch.fft.fftn(w)
+        spectrum *= _amplitude(shape, [torch.fft.fftfreq(n) for n in shape])
+        return torch.fft.ifftn(spectrum).to(device, dtype)
+    spectrum = torch.fft.rfftn(w)
+    axes = [*(torch.fft.fftfreq(n) for n in shape[:-1]), torch.fft.rfftfreq(shape[-1])]
+    spectrum *= _amplitude(shape, axes)
+    return torch.fft.irfftn(spectrum, shape).to(device, dtype)
+
+
+def _amplitude(shape: tuple[int, ...], axes: list[torch.Tensor]) -> torch.Tensor:
+    """Return one over the frequency on a spectrum, or half of one, of mean square one."""
     squared = torch.zeros(())
-    for n in shape:
-        squared = squared[..., None] + torch.fft.fftfreq(n).square()
-    amplitude = squared.clamp_min((0.5 / max(shape)) ** 2).rsqrt()
-    amplitude = amplitude / amplitude.square().mean().sqrt()
-    result = torch.fft.ifftn(torch.fft.fftn(w) * amplitude)
-    return (result if dtype.is_complex else result.real).contiguous().to(device, dtype)
+    for f in axes:
+        squared = squared[..., None] + f.square()
+    amplitude = squared.clamp_min_((0.5 / max(shape)) ** 2).rsqrt_()
+    last = len(axes[-1])
+    counts = torch.full((last,), 1.0 if last == shape[-1] else 2.0)
+    if last < shape[-1]:  # all but the ends of half a spectrum stand for two
+        counts[0] = 1.0
+        counts[-1] = 1.0 if shape[-1] % 2 == 0 else 2.0
+    return amplitude.div_((amplitude.square() * counts).sum().div(math.prod(shape)).sqrt())
